@@ -1,0 +1,400 @@
+"""Reverse-mode automatic differentiation: a `Tensor`, a recorded graph, and the sweep that walks it backwards.
+
+An operation computes its value, then calls `record(value, (parent, vjp), …)`: for every parent one
+vector-Jacobian product, the function that turns the gradient at the result into the gradient at that parent.
+A sweep starts at one or more results and visits tensors from the newest to the oldest. Parents are always
+older than their children, so a tensor's gradient is complete when its turn comes: no recursion, no visited set.
+
+Gradients of intermediate tensors live in a dictionary of the sweep and die with it. Were they stored on the
+tensors, a second sweep (a second task!) would add to what the first one left behind.
+
+Gradients are plain arrays, not tensors: differentiating a gradient (double backward) is not supported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinymtl.backend import Array, array_module, is_array, to_host
+
+Vjp = Callable[[Any], Any]
+
+_clock = itertools.count()
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+class Tensor:
+    """An array that remembers how it was computed. Make one with `tinymtl.tensor`.
+
+    Attributes
+    ----------
+    data : array
+        The values; a NumPy array, or a CuPy array on a GPU.
+    grad : array or None
+        For a leaf that requires a gradient: what `backward` accumulated. Always None on intermediate tensors.
+    requires_grad : bool
+        Whether a sweep follows this tensor.
+    """
+
+    __slots__ = ("__weakref__", "data", "edges", "grad", "requires_grad", "tick")
+    __array_ufunc__ = None  # `ndarray * Tensor` is then left to Tensor.__rmul__
+
+    def __init__(self, data: Array, requires_grad: bool = False):
+        self.data = data
+        self.grad: Array | None = None
+        self.requires_grad = requires_grad
+        self.edges: Sequence[tuple[Tensor, Vjp]] = ()
+        self.tick = next(_clock)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values."""
+        return self.data.dtype
+
+    def item(self) -> float:
+        """The one value of a one-element tensor, as a Python float (on a GPU this waits for the device)."""
+        return float(self.data.item())
+
+    def numpy(self) -> Array:
+        """The values as a NumPy array: the same memory on the CPU, a copy from a GPU."""
+        return to_host(self.data)
+
+    def detach(self) -> Tensor:
+        """The same values (shared memory) as a new leaf that no gradient flows through."""
+        return Tensor(self.data)
+
+    def backward(self, seed: Any = None) -> None:
+        """Add d(self)/d(leaf) to `.grad` of every leaf that requires a gradient.
+
+        Parameters
+        ----------
+        seed : array of self's shape, default 1 for a one-element tensor
+            The gradient to start from.
+
+        Examples
+        --------
+        >>> import tinymtl as tm
+        >>> x = tm.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        array([2., 4.], dtype=float32)
+        """
+        if not self.requires_grad:
+            raise ValueError(
+                "backward needs a tensor that depends on one with requires_grad=True; this one is a constant "
+                "(was it computed under no_grad, or from gradients? double backward is not supported)"
+            )
+        for leaf, gradient in sweep([self], [_seed_for(self, seed)]).items():
+            # fresh arrays: what a sweep returns may be a view that another leaf has too
+            leaf.grad = gradient.copy() if leaf.grad is None else leaf.grad + gradient
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        return f"tensor({values}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if self.requires_grad:
+            raise TypeError(
+                "item assignment would overwrite values that a gradient still needs: "
+                "build the tensor from parts with stack or concatenate, or choose between two with where"
+            )
+        self.data[index] = value.data if isinstance(value, Tensor) else value
+
+    def __lt__(self, other: Any) -> Array:
+        return self.data < _values(other)
+
+    def __le__(self, other: Any) -> Array:
+        return self.data <= _values(other)
+
+    def __gt__(self, other: Any) -> Array:
+        return self.data > _values(other)
+
+    def __ge__(self, other: Any) -> Array:
+        return self.data >= _values(other)
+
+    if TYPE_CHECKING:  # attached in ops.py, where each operation and its vjps stand together
+
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        @property
+        def T(self) -> Tensor: ...
+
+
+def tensor(values: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+    """A leaf tensor that holds a copy of `values`.
+
+    Parameters
+    ----------
+    values : array, number, or nested list of numbers
+        A float array keeps its dtype; Python numbers, integers and booleans become float32.
+    requires_grad : bool, default False
+        Whether sweeps deliver a gradient for it.
+    dtype : optional
+        "float32" or "float64", to say it outright.
+
+    Raises
+    ------
+    TypeError
+        For values that are not real numbers.
+
+    Examples
+    --------
+    >>> tensor([[1, 2], [3, 4]]).dtype
+    dtype('float32')
+    >>> tensor(np.zeros(3)).dtype
+    dtype('float64')
+    """
+    if isinstance(values, Tensor):
+        values = values.data
+    keeps = is_array(values) or isinstance(values, np.generic)
+    array = values if is_array(values) else np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"a tensor holds real numbers; these values have dtype {array.dtype}")
+    if dtype is None:
+        dtype = array.dtype if keeps and array.dtype.kind == "f" else np.float32
+    elif np.dtype(dtype).kind != "f":
+        raise TypeError(f"a tensor's dtype is a float such as 'float32' or 'float64', not {dtype!r}")
+    return Tensor(array_module(array).array(array, dtype=dtype), requires_grad)
+
+
+def record(data: Any, *edges: tuple[Any, Vjp]) -> Tensor:
+    """The result of an operation, with one (parent, vjp) edge for each of its inputs.
+
+    `data` is the value. A vjp gets the gradient at the result, shape (…, *data.shape), and returns the gradient
+    at its parent, shape (…, *parent.shape): leading axes pass through. It returns a fresh array, its argument or
+    a view of it, never a saved array, and it never writes into its argument. Edges to constants (numbers, arrays,
+    tensors that need no gradient) are dropped, and under `no_grad` all of them are.
+    """
+    out = Tensor.__new__(Tensor)
+    out.data = np.asarray(data) if isinstance(data, np.generic) else data  # NumPy turns 0-d results into scalars
+    out.grad = None
+    out.tick = next(_clock)
+    if _mode.recording:
+        out.edges = [edge for edge in edges if isinstance(edge[0], Tensor) and edge[0].requires_grad]
+        out.requires_grad = bool(out.edges)
+    else:
+        out.edges = ()
+        out.requires_grad = False
+    return out
+
+
+def sweep(
+    outputs: Sequence[Tensor], seeds: Sequence[Array], targets: Sequence[Tensor] = ()
+) -> dict[Tensor, Array]:
+    """One reverse sweep: from `outputs`, seeded with `seeds`, to the leaves.
+
+    Returns a dictionary with the gradient of every leaf reached and of every tensor in `targets` that was
+    reached. If no target is a leaf, the sweep ends when the oldest target's gradient is complete and goes
+    no further back. The arrays may be views of one another: read them, or copy them to keep them.
+    """
+    gradients: dict[Tensor, Array] = {}
+    owned: set[Tensor] = set()  # gradients that this sweep allocated by adding, so that it may add in place
+    newest_first: list[tuple[int, Tensor]] = []
+    oldest = -1
+    if targets and all(target.edges for target in targets):
+        oldest = min(target.tick for target in targets)
+
+    def receive(tensor: Tensor, gradient: Array) -> None:
+        if tensor not in gradients:
+            gradients[tensor] = gradient
+            if tensor.edges:
+                heappush(newest_first, (-tensor.tick, tensor))
+        elif tensor in owned:
+            gradients[tensor] += gradient
+        else:
+            gradients[tensor] = gradients[tensor] + gradient
+            owned.add(tensor)
+
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.requires_grad:
+            receive(output, seed)
+    while newest_first:
+        age, tensor = heappop(newest_first)
+        if -age < oldest:
+            del gradients[tensor]
+            continue
+        # every child is newer and has been visited: this gradient is complete
+        gradient = gradients[tensor] if tensor in targets else gradients.pop(tensor)
+        if -age == oldest:
+            continue
+        for parent, vjp in tensor.edges:
+            receive(parent, vjp(gradient))
+    return gradients
+
+
+def grad(outputs: Any, inputs: Any, seeds: Any = None) -> list[Array]:
+    """The gradient of `outputs` with respect to each of `inputs`; touches no `.grad`.
+
+    Parameters
+    ----------
+    outputs : Tensor or list of Tensor
+        Several outputs count as their sum, each weighted by its seed.
+    inputs : Tensor or list of Tensor
+        Leaves or intermediate tensors that require a gradient.
+    seeds : list of arrays, default 1 for one-element outputs
+        One per output, of the output's shape. A seed may have extra leading axes, (K, *shape), the same for all
+        outputs: each gradient then has them too, one sweep for K directions.
+
+    Returns
+    -------
+    list of arrays
+        One per input, zeros where the outputs do not depend on it. They belong to the caller.
+
+    Examples
+    --------
+    >>> x = tensor([3.0], requires_grad=True)
+    >>> y = x * x
+    >>> grad(y, [x, y])
+    [array([6.], dtype=float32), array([1.], dtype=float32)]
+    """
+    outputs = _tensors(outputs, "outputs")
+    inputs = _tensors(inputs, "inputs")
+    for i, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise ValueError(f"input {i} does not require a gradient: make it with requires_grad=True")
+    if seeds is None:
+        seeds = [None] * len(outputs)
+    elif isinstance(seeds, Tensor) or is_array(seeds) or isinstance(seeds, float | int):
+        seeds = [seeds]
+    if len(seeds) != len(outputs):
+        raise ValueError(f"{len(outputs)} outputs need as many seeds, {len(seeds)} given")
+    arrays = [_seed_for(output, seed) for output, seed in zip(outputs, seeds, strict=True)]
+    leading = {array.shape[: array.ndim - out.ndim] for array, out in zip(arrays, outputs, strict=True)}
+    if len(leading) > 1:
+        raise ValueError(f"the seeds' extra leading axes differ between outputs: {sorted(leading)}")
+    (lead,) = leading or {()}
+    found = sweep(outputs, arrays, inputs)
+    return [
+        found[tensor].copy()
+        if tensor in found
+        else array_module(tensor.data).zeros(lead + tensor.shape, dtype=tensor.dtype)
+        for tensor in inputs
+    ]
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Within it nothing is recorded: `with no_grad():` or `@no_grad()`. Only the thread that entered it is affected.
+
+    Examples
+    --------
+    >>> x = tensor(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._outer = threading.local()  # one instance may decorate a function that several threads run
+
+    def __enter__(self) -> None:
+        if not hasattr(self._outer, "modes"):
+            self._outer.modes = []
+        self._outer.modes.append(_mode.recording)
+        _mode.recording = False
+
+    def __exit__(self, *error: object) -> None:
+        _mode.recording = self._outer.modes.pop()
+
+
+def is_recording() -> bool:
+    """Whether operations are being recorded in this thread, that is, whether no `no_grad` is active."""
+    return _mode.recording
+
+
+def ancestors(output: Tensor) -> Iterator[Tensor]:
+    """The tensors that `output` was computed from and that a sweep would visit, newest first, `output` included."""
+    seen = {output}
+    newest_first = [(-output.tick, output)]
+    while newest_first:
+        _, tensor = heappop(newest_first)
+        yield tensor
+        for parent, _ in tensor.edges:
+            if parent not in seen:
+                seen.add(parent)
+                heappush(newest_first, (-parent.tick, parent))
+
+
+def _values(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _tensors(value: Any, what: str) -> list[Tensor]:
+    tensors = [value] if isinstance(value, Tensor) else value
+    if not isinstance(tensors, list | tuple) or not all(isinstance(t, Tensor) for t in tensors):
+        raise TypeError(
+            f"{what} must be a Tensor or a list of Tensors, not {type(value).__name__} "
+            "(gradients are plain arrays: double backward is not supported)"
+        )
+    return list(tensors)
+
+
+def _seed_for(output: Tensor, seed: Any) -> Array:
+    xp = array_module(output.data)
+    if seed is None:
+        if output.size != 1:
+            raise ValueError(f"a tensor of shape {output.shape} is not a scalar: give a seed of that shape")
+        ones: Array = xp.ones(output.shape, dtype=output.dtype)
+        return ones
+    array: Array = xp.asarray(_values(seed), dtype=output.dtype)
+    if array.shape[array.ndim - output.ndim :] != output.shape or array.ndim < output.ndim:
+        raise ValueError(f"a seed of shape {array.shape} does not fit an output of shape {output.shape}")
+    return array
