@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinymtl.data
-from tinymtl.data import load
+from tinymtl.data import digits, load
 
 POOLS = {"train": range(0, 1097), "validation": range(1097, 1297), "test": range(1297, 1797)}
 
@@ -104,6 +104,14 @@ def test_the_seed_decides_the_pairs():
         assert (getattr(one, part).x == getattr(again, part).x).all()
         assert (getattr(one, part).matrix() == getattr(again, part).matrix()).all()
         assert (getattr(one, part).x != getattr(other, part).x).any()
+
+
+def test_each_part_draws_for_itself(monkeypatch):
+    """From pools that are the same, the parts draw different pairs."""
+    monkeypatch.setattr(digits, "POOLS", {part: slice(0, 500) for part in POOLS})
+    data = load("multidigits", pairs=(50, 50, 50))
+    pairs = [split.matrix().tolist() for split in (data.train, data.validation, data.test)]
+    assert pairs[0] != pairs[1] and pairs[0] != pairs[2] and pairs[1] != pairs[2]
 
 
 def test_more_training_pairs_leave_the_test_pairs_alone():

@@ -49,6 +49,7 @@ PACKED = gzip.compress(GOOD)
         (PACKED[:-8] + bytes([PACKED[-8] ^ 1]) + PACKED[-7:], "is a damaged gzip file .*CRC"),
         (gzip.compress(GOOD[:-1]), "it has 17"),
     ],
+    ids=range(13),
 )
 def test_damage_is_named(tmp_path, content, sentence):
     path = tmp_path / "labels-idx1-ubyte"

@@ -30,7 +30,7 @@ def test_names():
     ("name", "sentence"),
     [
         ("multidigit", "unknown data set 'multidigit': did you mean 'multidigits'?"),
-        ("Weather", "unknown data set 'Weather': did you mean 'weather'?"),
+        ("WEATHER", "unknown data set 'WEATHER': did you mean 'weather'?"),
         ("pinguins", "unknown data set 'pinguins': did you mean 'penguins'?"),
         (
             "cifar",

@@ -116,6 +116,14 @@ def test_the_seed_decides_the_pairs(tmp_path):
     assert (one.train.targets["left"] == other.train.targets["left"]).all()
 
 
+def test_each_part_draws_for_itself(tmp_path):
+    """With the labels 0 … 9 in order in each part, the right labels are the draws."""
+    images, labels = np.zeros((20, 28, 28), np.uint8), np.tile(np.arange(10, dtype=np.uint8), 2)
+    data = multi_mnist(write(tmp_path, [images, labels, images[:10], labels[:10]]), validation=10)
+    draws = [split.targets["right"].tolist() for split in (data.train, data.validation, data.test)]
+    assert draws[0] != draws[1] and draws[0] != draws[2] and draws[1] != draws[2]
+
+
 def test_tasks(tmp_path):
     data = multi_mnist(write(tmp_path, small_mnist()), validation=6)
     assert data.name == "multi_mnist" and data.input_shape == (1, 28, 28) and data.features == 784
