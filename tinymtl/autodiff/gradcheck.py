@@ -91,5 +91,7 @@ def check_gradient(
     """
     error = gradient_error(function, inputs, step, leading, rng)
     if not error <= tolerance:
-        raise AssertionError(f"the gradient differs from a central difference by {error:.1e} (allowed: {tolerance:.0e})")
+        raise AssertionError(
+            f"the gradient differs from a central difference by {error:.1e} (allowed: {tolerance:.0e})"
+        )
     return error

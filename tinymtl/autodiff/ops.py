@@ -69,14 +69,18 @@ def mul(a: Any, b: Any) -> Tensor:
     """z = x · y."""
     x, y = operands(a, b)
     z = x * y
-    return record(z, (a, lambda g: unbroadcast(g * y, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * x, y.shape, z.ndim)))
+    return record(
+        z, (a, lambda g: unbroadcast(g * y, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * x, y.shape, z.ndim))
+    )
 
 
 def div(a: Any, b: Any) -> Tensor:
     """z = x / y."""
     x, y = operands(a, b)
     z = x / y
-    return record(z, (a, lambda g: unbroadcast(g / y, x.shape, z.ndim)), (b, lambda g: unbroadcast(-g * z / y, y.shape, z.ndim)))
+    return record(
+        z, (a, lambda g: unbroadcast(g / y, x.shape, z.ndim)), (b, lambda g: unbroadcast(-g * z / y, y.shape, z.ndim))
+    )
 
 
 def power(a: Any, b: Any) -> Tensor:
@@ -99,7 +103,9 @@ def maximum(a: Any, b: Any) -> Tensor:
     z = xp.maximum(x, y)
     share = (x > y) + (x == y) * z.dtype.type(0.5)  # z's dtype: a float64 here would spread through the sweep
     return record(
-        z, (a, lambda g: unbroadcast(g * share, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * (1 - share), y.shape, z.ndim))
+        z,
+        (a, lambda g: unbroadcast(g * share, x.shape, z.ndim)),
+        (b, lambda g: unbroadcast(g * (1 - share), y.shape, z.ndim)),
     )
 
 
@@ -108,7 +114,9 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     x, y = operands(a, b)
     mask = condition.data if isinstance(condition, Tensor) else condition
     z = array_module(mask).where(mask, x, y)
-    return record(z, (a, lambda g: unbroadcast(g * mask, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * ~mask, y.shape, z.ndim)))
+    return record(
+        z, (a, lambda g: unbroadcast(g * mask, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * ~mask, y.shape, z.ndim))
+    )
 
 
 def matmul(a: Any, b: Any) -> Tensor:
@@ -119,8 +127,8 @@ def matmul(a: Any, b: Any) -> Tensor:
     z = x @ y
     return record(
         z,
-        (a, lambda g: _unbroadcast_stack(g @ y.swapaxes(-1, -2), x, z)),
-        (b, lambda g: _unbroadcast_stack(x.swapaxes(-1, -2) @ g, y, z)),
+        (a, lambda g: _unbroadcast_stack(g @ y.swapaxes(-1, -2), x.shape, z.ndim)),
+        (b, lambda g: _unbroadcast_stack(x.swapaxes(-1, -2) @ g, y.shape, z.ndim)),
     )
 
 

@@ -114,8 +114,7 @@ class Tensor:
                 "(was it computed under no_grad, or from gradients? double backward is not supported)"
             )
         for leaf, gradient in sweep([self], [_seed_for(self, seed)]).items():
-            # fresh arrays: what a sweep returns may be a view that another leaf has too
-            leaf.grad = gradient.copy() if leaf.grad is None else leaf.grad + gradient
+            leaf.grad = _own(gradient if leaf.grad is None else leaf.grad + gradient)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -236,9 +235,7 @@ def record(data: Any, *edges: tuple[Any, Vjp]) -> Tensor:
     return out
 
 
-def sweep(
-    outputs: Sequence[Tensor], seeds: Sequence[Array], targets: Sequence[Tensor] = ()
-) -> dict[Tensor, Array]:
+def sweep(outputs: Sequence[Tensor], seeds: Sequence[Array], targets: Sequence[Tensor] = ()) -> dict[Tensor, Array]:
     """One reverse sweep: from `outputs`, seeded with `seeds`, to the leaves.
 
     Returns a dictionary with the gradient of every leaf reached and of every tensor in `targets` that was
@@ -323,7 +320,7 @@ def grad(outputs: Any, inputs: Any, seeds: Any = None) -> list[Array]:
     (lead,) = leading or {()}
     found = sweep(outputs, arrays, inputs)
     return [
-        found[tensor].copy()
+        _own(found[tensor])
         if tensor in found
         else array_module(tensor.data).zeros(lead + tensor.shape, dtype=tensor.dtype)
         for tensor in inputs
@@ -371,6 +368,11 @@ def ancestors(output: Tensor) -> Iterator[Tensor]:
             if parent not in seen:
                 seen.add(parent)
                 heappush(newest_first, (-parent.tick, parent))
+
+
+def _own(gradient: Array) -> Array:
+    """A copy: what a sweep returns may be a view that belongs to other tensors too, or a NumPy scalar."""
+    return np.array(gradient) if isinstance(gradient, np.generic) else gradient.copy()
 
 
 def _values(value: Any) -> Any:

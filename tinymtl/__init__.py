@@ -1,0 +1,70 @@
+"""tinymtl: how multi-task optimisation works, in a package small enough to read."""
+
+from tinymtl import data, nn, problems
+from tinymtl.autodiff.ops import (
+    concatenate,
+    exp,
+    log,
+    log_softmax,
+    maximum,
+    relu,
+    sigmoid,
+    softmax,
+    sqrt,
+    stack,
+    tanh,
+    where,
+)
+from tinymtl.autodiff.tensor import Tensor, grad, no_grad, tensor
+from tinymtl.min_norm import MinNorm, min_norm
+from tinymtl.nn import (
+    SharedBottom,
+    Task,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+)
+from tinymtl.optim import SGD, Adam
+from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped, Stage, StepReport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MGDA",
+    "MGDAUB",
+    "SGD",
+    "Adam",
+    "Alternating",
+    "Averaged",
+    "MinNorm",
+    "RandomGrouped",
+    "SharedBottom",
+    "Stage",
+    "StepReport",
+    "Task",
+    "Tensor",
+    "binary_cross_entropy_with_logits",
+    "concatenate",
+    "cross_entropy",
+    "data",
+    "exp",
+    "grad",
+    "l1_loss",
+    "log",
+    "log_softmax",
+    "maximum",
+    "min_norm",
+    "mse_loss",
+    "nn",
+    "no_grad",
+    "problems",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "stack",
+    "tanh",
+    "tensor",
+    "where",
+]

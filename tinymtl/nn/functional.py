@@ -1,0 +1,104 @@
+"""Operations that layers are made of. Each fused one equals its plain composition; tests/nn holds them to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tinymtl.nn.convolution as convolution
+from tinymtl.autodiff import Tensor, record
+from tinymtl.autodiff.ops import operand
+from tinymtl.autodiff.tensor import is_recording
+from tinymtl.backend import Array, array_module, device_of, to_device
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    """x W + b, and its ReLU if asked: the affine map of a layer as one operation.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, in)
+    weight : Tensor, shape (in, out)
+    bias : Tensor, shape (out,), optional
+    relu : bool, default False
+        Whether to return max(x W + b, 0).
+
+    Returns
+    -------
+    Tensor, shape (N, out)
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit.
+    """
+    values, w = operand(x), weight.data
+    if values.ndim != 2 or values.shape[1] != w.shape[0]:
+        raise ValueError(f"a linear layer for {w.shape[0]} features got an input of shape {values.shape}")
+    z = values.dot(w)
+    if bias is not None:
+        z += bias.data
+    if relu:
+        array_module(z).maximum(z, 0, out=z)  # in place: the vjps below do not need the values before the ReLU
+    affine = record(
+        z,
+        (x, lambda g: g.dot(w.T)),  # dot, not matmul: matmul has no BLAS path for a one-column weight
+        (weight, lambda g: values.T.dot(g) if g.ndim == 2 else values.T @ g),
+        (bias, sum_rows),
+    )
+    return record(z, (affine, lambda g: g * (z > 0))) if relu else affine
+
+
+def sum_rows(g: Array) -> Array:
+    """Σₙ gₙ for g (…, N, out) as a product with a row of ones, which is faster than a sum over a leading axis."""
+    ones = array_module(g).ones(g.shape[-2], g.dtype)
+    return ones.dot(g) if g.ndim == 2 else ones @ g
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+    """Cross-correlation of x (N, C, H, W) with weight (O, C, k, k), plus bias (O,); zeros around the border.
+
+    Returns a Tensor (N, O, H', W') with H' = (H + 2·padding − k) // stride + 1.
+    """
+    values = operand(x)
+    k = weight.shape[-1]
+    if values.ndim != 4 or values.shape[1] != weight.shape[1]:
+        raise ValueError(f"a convolution of {weight.shape[1]} channels got an input of shape {values.shape}")
+    if min(values.shape[2:]) + 2 * padding < k:
+        raise ValueError(f"a {k}×{k} kernel does not fit an input of shape {values.shape} with padding {padding}")
+    z, vjp_x, vjp_weight, vjp_bias = convolution.conv2d(values, weight.data, bias.data, stride, padding)
+    return record(z, (x, vjp_x), (weight, vjp_weight), (bias, vjp_bias))
+
+
+def max_pool2d(x: Tensor, size: int) -> Tensor:
+    """The largest element of each size × size window of x (N, C, H, W); the first of equal ones gets the gradient.
+
+    Rows and columns that do not fill a window are left out: (N, C, H // size, W // size).
+    """
+    values = operand(x)
+    if values.ndim != 4 or min(values.shape[2:]) < size:
+        raise ValueError(f"max-pooling by {size} got an input of shape {values.shape}; expected (N, C, H, W)")
+    z, vjp_x = convolution.max_pool2d(values, size)
+    return record(z, (x, vjp_x))
+
+
+def dropout(x: Tensor, p: float, rng: np.random.Generator, channels: bool = False) -> Tensor:
+    """Zero each element (or with `channels` each whole channel) with probability p and scale the rest by 1/(1 − p).
+
+    The mask is drawn on the host, so that CPU and GPU see the same one. Under `no_grad` nothing is dropped:
+    evaluation is where no gradient is recorded.
+    """
+    if p == 0.0 or not is_recording():
+        return x
+    values = operand(x)
+    shape = values.shape[:2] + (1,) * (values.ndim - 2) if channels else values.shape
+    kept = rng.random(shape, dtype=np.float32) >= p
+    mask = to_device((kept * (1.0 / (1.0 - p))).astype(values.dtype), device_of(values))
+    return record(values * mask, (x, lambda g: g * mask))
+
+
+def flatten(x: Any) -> Tensor:
+    """(N, …) → (N, everything else)."""
+    tensor = x if isinstance(x, Tensor) else Tensor(operand(x))
+    return tensor.reshape(tensor.shape[0], -1) if tensor.size else tensor.reshape(tensor.shape[0], 0)

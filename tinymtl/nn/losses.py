@@ -1,0 +1,182 @@
+"""Loss functions: means over all elements, each one operation with its gradient worked out by hand.
+
+`cross_entropy` and `binary_cross_entropy_with_logits` also come for K tasks at once, whose predictions stand side
+by side in one matrix: one pass over it instead of K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinymtl.autodiff import Tensor, record
+from tinymtl.backend import Array, array_module, is_array
+
+
+def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
+    """−(1/N) Σₙ ln softmax(logitsₙ)[labelₙ].
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, C)
+    labels : integer array, shape (N,), values 0 … C − 1
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an empty batch, shapes that do not fit, labels that are no integers or (on the host) out of range.
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> round(tm.cross_entropy(tm.tensor([[0.0, 0.0]]), [1]).item(), 6)  # ln 2
+    0.693147
+    """
+    values = logits.data
+    labels = _constant(labels, values)
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(f"cross_entropy takes logits (N, C) and labels (N,); got {values.shape} and {labels.shape}")
+    losses, gradient = _cross_entropy(values[:, None, :], labels[:, None])
+    gradient = gradient[:, 0, :]
+    return record(losses[0], (logits, lambda g: _scaled(gradient, g)))
+
+
+def cross_entropy_per_task(logits: Tensor, labels: Array) -> Tensor:
+    """K cross-entropies at once: logits (N, K·C), task by task, and labels (N, K) → losses (K,)."""
+    values = logits.data
+    rows, tasks = labels.shape
+    losses, gradient = _cross_entropy(values.reshape(rows, tasks, -1), labels)
+    return record(
+        losses,
+        (logits, lambda g: (gradient * g[..., None, :, None]).reshape(g.shape[:-1] + values.shape)),
+    )
+
+
+def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Losses (K,) of logits (N, K, C) and labels (N, K), and their gradients at the logits (N, K, C)."""
+    xp = array_module(logits)
+    rows, tasks, classes = logits.shape
+    if rows == 0:
+        raise ValueError("cross_entropy of an empty batch is not defined")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, these are {labels.dtype}")
+    if xp is np:
+        _check_range(labels, classes)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    e = xp.exp(shifted)
+    total = e.sum(axis=-1, keepdims=True)
+    chosen = labels.reshape(-1) + xp.arange(0, rows * tasks * classes, classes)
+    log_likelihood = shifted.reshape(-1)[chosen].reshape(rows, tasks) - xp.log(total[..., 0])
+    e *= 1.0 / rows / total
+    gradient = e.reshape(-1)
+    gradient[chosen] -= 1.0 / rows  # every row is chosen once, so that this needs no add.at
+    return -log_likelihood.mean(axis=0), gradient.reshape(logits.shape)
+
+
+def _check_range(labels: Array, classes: int) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"labels must lie in 0 … {classes - 1} for {classes} classes; found {low if low < 0 else high}"
+        )
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, targets: Any) -> Tensor:
+    """Mean of −t ln σ(x) − (1 − t) ln(1 − σ(x)), computed without overflow for any x.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N,) or (N, 1) or any other
+    targets : array of the same shape (or (N,) for logits (N, 1)), values in [0, 1]
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> round(tm.binary_cross_entropy_with_logits(tm.tensor([0.0, 0.0]), [0, 1]).item(), 6)  # ln 2
+    0.693147
+    """
+    x, t = _pair("binary_cross_entropy_with_logits", logits, targets)
+    losses, gradient = _binary_cross_entropy(x, t)
+    gradient *= 1.0 / x.size
+    return record(losses.mean(), (logits, lambda g: _scaled(gradient, g)))
+
+
+def binary_cross_entropy_per_task(logits: Tensor, targets: Array) -> Tensor:
+    """K binary cross-entropies at once: logits (N, K) and targets (N, K) → losses (K,)."""
+    x, t = _pair("binary_cross_entropy_per_task", logits, targets)
+    losses, gradient = _binary_cross_entropy(x, t)
+    gradient *= 1.0 / len(x)
+    return record(losses.mean(axis=0), (logits, lambda g: gradient * g[..., None, :]))
+
+
+def _binary_cross_entropy(x: Array, t: Array) -> tuple[Array, Array]:
+    """The elements' losses, and their derivatives σ(x) − t."""
+    xp = array_module(x)
+    if xp is np and (t.min() < 0 or t.max() > 1):
+        raise ValueError(f"binary targets must lie in [0, 1]; found {float(t.min() if t.min() < 0 else t.max())}")
+    losses = xp.maximum(x, 0) - x * t + xp.log1p(xp.exp(-abs(x)))
+    return losses, xp.tanh(0.5 * x) * 0.5 + (0.5 - t)
+
+
+def mse_loss(prediction: Tensor, target: Any) -> Tensor:
+    """Mean of (prediction − target)².
+
+    Shapes: equal, or prediction (N, 1) and target (N,).
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> tm.mse_loss(tm.tensor([1.0, 3.0]), [1.0, 1.0]).item()
+    2.0
+    """
+    p, t = _pair("mse_loss", prediction, target)
+    d = p - t
+    return record((d * d).mean(), (prediction, lambda g: _scaled(d * (2.0 / d.size), g)))
+
+
+def l1_loss(prediction: Tensor, target: Any) -> Tensor:
+    """Mean of |prediction − target|; the derivative at 0 is taken as 0.
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> tm.l1_loss(tm.tensor([1.0, 3.0]), [1.0, 1.0]).item()
+    1.0
+    """
+    p, t = _pair("l1_loss", prediction, target)
+    d = p - t
+    return record(abs(d).mean(), (prediction, lambda g: _scaled(array_module(d).sign(d) * (1.0 / d.size), g)))
+
+
+#: The losses that can be taken of several tasks' predictions in one matrix.
+PER_TASK: dict[Callable[..., Tensor], Callable[[Tensor, Array], Tensor]] = {
+    cross_entropy: cross_entropy_per_task,
+    binary_cross_entropy_with_logits: binary_cross_entropy_per_task,
+}
+
+
+def _scaled(gradient: Array, g: Array) -> Array:
+    """gradient · g for a scalar loss's g of shape (…)."""
+    return gradient * g if g.ndim == 0 else gradient * g.reshape(g.shape + (1,) * gradient.ndim)
+
+
+def _constant(target: Any, like: Array) -> Array:
+    if isinstance(target, Tensor):
+        if target.requires_grad:
+            raise ValueError("the target of a loss is a constant, but this one requires a gradient: detach() it")
+        return target.data
+    return target if is_array(target) else array_module(like).asarray(target)
+
+
+def _pair(name: str, prediction: Tensor, target: Any) -> tuple[Array, Array]:
+    p = prediction.data
+    t = _constant(target, p)
+    if p.size == 0:
+        raise ValueError(f"{name} of an empty batch is not defined")
+    if t.shape != p.shape:
+        if p.shape != (*t.shape, 1):  # anything else would broadcast to a matrix of all pairs, silently
+            raise ValueError(f"{name}: a prediction of shape {p.shape} and a target of shape {t.shape} do not match")
+        t = t.reshape(p.shape)
+    return p, t if t.dtype == p.dtype else t.astype(p.dtype)

@@ -1,0 +1,97 @@
+"""The averaged loss: what everybody does first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinymtl.backend import device_of, to_device
+from tinymtl.nn.shared_bottom import SharedBottom
+from tinymtl.optim import Optimizer
+from tinymtl.steps.step import (
+    Stage,
+    Stages,
+    Step,
+    StepReport,
+    choose,
+    require_finite,
+    require_finite_gradients,
+    weighted_gradients,
+)
+
+
+class Averaged(Step):
+    """One forward, one backward of the mean loss, one update: linear scalarisation.
+
+    With weights w the loss is Σ wₖLₖ / Σ wₖ. Pascal et al. (2021, arXiv 2109.11678) compare against this; their
+    code adds the losses instead, which is `reduction="sum"`: Σ wₖLₖ. Cost: one trunk forward, one trunk backward.
+
+    Parameters
+    ----------
+    model : SharedBottom or an analytic problem
+    optimizer : optimizer rule
+        With one memory for all parameters.
+    weights : sequence of K numbers, or {task: number}, default all equal
+    reduction : "mean" (default) or "sum"
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> problem = tm.problems.Quadratics([1.0, 3.0], [[0.0], [1.0]], start=[1.0])
+    >>> tm.Averaged(problem, tm.SGD(lr=0.5))().losses
+    array([0.5, 0. ])
+    >>> problem.theta.data
+    array([0.75])
+    """
+
+    def __init__(
+        self,
+        model: SharedBottom,
+        optimizer: Optimizer,
+        weights: Sequence[float] | Mapping[str, float] | None = None,
+        reduction: str = "mean",
+    ):
+        super().__init__(model, optimizer)
+        w = _read_weights(model, weights)
+        self.reduction = choose("reduction", reduction, ("mean", "sum"))
+        self.weights = w / w.sum() if reduction == "mean" else w
+        self.memory = optimizer.init(model.blocks())
+
+    def stages(self, x: Any, targets: Any) -> Stages:
+        """forward, gradient, update."""
+        model = self.model
+        before = model.passes.copy()
+        batch = model.read(x, targets)
+
+        z = model.represent(batch.x)
+        losses = model.losses(z, batch)
+        yield Stage("forward", {"Z": z.data, "losses": losses.data})
+        require_finite(losses.data, model.task_names)
+
+        w = to_device(self.weights.astype(losses.dtype), device_of(losses.data))
+        gradients = weighted_gradients(model, losses, w)
+        yield Stage("gradient", {"weights": self.weights, "gradients": gradients})
+        require_finite_gradients(gradients)
+
+        self.optimizer.update(model.blocks(), gradients, self.memory)
+        yield Stage("update", {"memory": "all tasks"})
+        return StepReport(losses.data, model.passes.since(before), self.weights)
+
+    def memories(self) -> dict[str, Any]:
+        """One memory for all parameters."""
+        return {"memory": self.memory}
+
+
+def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, float] | None) -> np.ndarray:
+    if weights is None:
+        return np.ones(len(model.tasks))
+    if isinstance(weights, Mapping):
+        if set(weights) != set(model.task_names):
+            raise ValueError(f"weights are for the tasks {model.task_names}, given for {list(weights)}")
+        weights = [weights[name] for name in model.task_names]
+    w = np.asarray(weights, dtype=float)
+    if w.shape != (len(model.tasks),) or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
+        raise ValueError(f"weights are {len(model.tasks)} finite numbers, none negative and not all 0; got {weights}")
+    return w
