@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.autodiff import sweep
 from tinymtl.backend import Array, array_module, to_host
-from tinymtl.min_norm import gram_matrix, min_norm, normalized_gram
+from tinymtl.min_norm import MinNorm, gram_matrix, min_norm, normalized_gram
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.step import Stage, Stages, Step, StepReport, choose, require_finite
@@ -32,19 +32,28 @@ class _MinNormStep(Step):
     def _fetch(self, gram: Array, losses: Array) -> tuple[Array, Array]:
         """Gram matrix and losses on the host, checked: from a GPU, the one transfer of the step."""
         names = self.model.task_names
-        both = to_host(array_module(gram).concatenate([gram, losses[:, None]], axis=1)).astype(np.float64)
-        gram, losses = both[:, :-1], both[:, -1]
+        if isinstance(gram, np.ndarray):
+            gram, losses = gram.astype(np.float64), losses.astype(np.float64)
+        else:
+            both = to_host(array_module(gram).concatenate([gram, losses[:, None]], axis=1)).astype(np.float64)
+            gram, losses = both[:, :-1], both[:, -1]
         require_finite(losses, names)
-        squared = np.diagonal(gram)
-        require_finite(squared, names, "squared gradient norm")
-        for name, value in zip(names, squared, strict=True):
-            if value == 0.0:
+        squares = gram.diagonal()
+        require_finite(squares, names, "squared gradient norm")
+        for name, square in zip(names, squares.tolist(), strict=True):
+            if square == 0.0:
                 warnings.warn(
                     f"task {name!r} has a zero gradient: the min-norm point is 0 and no task moves the trunk",
                     RuntimeWarning,
                     stacklevel=4,
                 )
         return gram, losses
+
+    def _solve(self, gram: Array, losses: Array) -> MinNorm:
+        """The min-norm point, of the normalised gradients if so asked."""
+        if self.normalize == "none":
+            return min_norm(gram=gram)
+        return min_norm(gram=normalized_gram(gram, losses, self.normalize))
 
     def _weigh_heads(self, own: list[Array], alpha: Array) -> list[Array]:
         """The heads' gradients: each its own (Algorithm 2), or times αₖ as in the authors' code."""
@@ -102,7 +111,7 @@ class MGDA(_MinNormStep):
         gram, losses = self._fetch(gram_matrix(g), heads.losses)
         yield Stage("gram", {"G": gram})
 
-        solution = min_norm(gram=normalized_gram(gram, losses, self.normalize))
+        solution = self._solve(gram, losses)
         alpha = solution.weights
         v = xp.asarray(alpha, dtype=g.dtype).dot(g)
         yield Stage("weights", {"alpha": alpha, "min_norm": solution, "v": v})
@@ -162,7 +171,7 @@ class MGDAUB(_MinNormStep):
         gram, losses = self._fetch(heads.at_z.gram(), heads.losses)
         yield Stage("gram", {"G": gram})
 
-        solution = min_norm(gram=normalized_gram(gram, losses, self.normalize))
+        solution = self._solve(gram, losses)
         alpha = solution.weights
         yield Stage("weights", {"alpha": alpha, "min_norm": solution})
 

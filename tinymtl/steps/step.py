@@ -180,9 +180,10 @@ def join(parts: Sequence[Array]) -> Array:
 
 def require_finite(losses: Array, names: Sequence[str], what: str = "loss") -> None:
     """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite."""
-    if math.isfinite(float(losses.sum())):
+    values = losses.tolist()
+    if math.isfinite(sum(values)):
         return
-    for name, value in zip(names, losses.tolist(), strict=True):
+    for name, value in zip(names, values, strict=True):
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"task {name!r}: its {what} is {value}; nothing was updated. "

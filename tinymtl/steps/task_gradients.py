@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module
 from tinymtl.min_norm import gram_matrix
-from tinymtl.nn.shared_bottom import Batch, SharedBottom
+from tinymtl.nn.shared_bottom import Batch, SharedBottom, side_by_side
 from tinymtl.nn.stacked_heads import unstack
 
 
@@ -29,7 +31,11 @@ class DenseGradients:
     def gram(self) -> Array:
         """G (K, K), the inner products over all elements: the whole batch, not its mean."""
         rows = [g.reshape(-1) for g in self.gradients]
-        return gram_matrix(array_module(rows[0]).stack(rows))
+        if array_module(rows[0]) is not np or len(rows) > 4:
+            return gram_matrix(rows)
+        # a few inner products cost less than stacking the rows
+        products = [[float(a.dot(b)) for b in rows[: i + 1]] for i, a in enumerate(rows)]
+        return np.array([[products[max(i, j)][min(i, j)] for j in range(len(rows))] for i in range(len(rows))])
 
     def weighted_sum(self, alpha: Array) -> Array:
         """Σ αₖ Dₖ."""
@@ -91,12 +97,12 @@ def sweep_heads(model: SharedBottom, z: Tensor, batch: Batch) -> HeadSweep:
         at_z: DenseGradients | LinearHeadGradients = LinearHeadGradients(found[logits], weight, len(everyone))
         return HeadSweep(losses.data, model.flatten_heads(found, everyone, True), at_z)
     cut.requires_grad = True
-    xp = array_module(cut.data)
-    values, own, gradients = [], {}, []
+    own: dict[Tensor, Array] = {}
+    losses, gradients = [], []
     for k in everyone:
-        loss = model.losses(cut, batch, [k])
-        found = sweep([loss], [xp.ones_like(loss.data)])
-        gradients.append(found.pop(cut) if cut in found else xp.zeros_like(cut.data))
+        loss = model.task_loss(k, cut, batch)
+        found = sweep([loss], [model.constant(1.0)])
+        gradients.append(found.pop(cut) if cut in found else array_module(cut.data).zeros_like(cut.data))
         own.update(found)
-        values.append(loss.data)
-    return HeadSweep(xp.concatenate(values), model.flatten_heads(own, everyone, True), DenseGradients(gradients))
+        losses.append(loss)
+    return HeadSweep(side_by_side(losses).data, model.flatten_heads(own, everyone, True), DenseGradients(gradients))
