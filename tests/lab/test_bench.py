@@ -1,0 +1,174 @@
+"""The benchmark's NumPy sides take the same steps, its answers are checked, its files are whole. Nothing is timed."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinymtl.lab.bench import __main__ as command
+from tinymtl.lab.bench import min_norm_table, report, sides, timing, worker
+from tinymtl.lab.bench.workloads import STRATEGIES, WORKLOADS, Unsupported, Workload, batch, start
+
+TINY = {
+    "W1": replace(WORKLOADS["W1"], trunk=(5, 7, 6), head=(6, 3), batch=9, dtype="float64"),
+    "W2": replace(WORKLOADS["W2"], trunk=(5, 7, 6), head=(6, 1), batch=9, tasks=6, group_size=2, dtype="float64"),
+    "W3": replace(WORKLOADS["W3"], trunk=(6,), head=(6, 5, 3), image=16, batch=4, dtype="float64"),
+    "W4": replace(WORKLOADS["W4"], dtype="float64"),
+}
+STEPS = [(n, s, o) for n, tiny in TINY.items() for s in tiny.strategies for o in tiny.optimizers]
+
+
+def stacks(name: str, strategy: str) -> bool:
+    """Whether there is something to stack: linear heads, several at a time."""
+    return name in ("W1", "W2") and strategy != "alternating"
+
+
+SIDES_AND_STEPS = [("tinymtl", *step) for step in STEPS]
+SIDES_AND_STEPS += [("floor-stacked", *step) for step in STEPS if stacks(*step[:2])]
+
+
+def after_three_steps(side: str, workload: Workload, strategy: str, optimizer: str) -> list[np.ndarray]:
+    return worker.three_steps(sides.build(side, workload, strategy, optimizer))
+
+
+def test_all_numpy_sides_are_compared() -> None:
+    numpy_sides = {name for name, side in sides.SIDES.items() if side.library == "numpy"}
+    assert numpy_sides == {sides.FLOOR, *(side for side, *_ in SIDES_AND_STEPS)}
+    for name, strategy, optimizer in STEPS:
+        if not stacks(name, strategy):
+            with pytest.raises(Unsupported):
+                sides.build("floor-stacked", TINY[name], strategy, optimizer)
+
+
+@pytest.mark.parametrize(("side", "name", "strategy", "optimizer"), SIDES_AND_STEPS)
+def test_sides_agree(side: str, name: str, strategy: str, optimizer: str) -> None:
+    expected = after_three_steps(sides.FLOOR, TINY[name], strategy, optimizer)
+    found = after_three_steps(side, TINY[name], strategy, optimizer)
+    initial = timing.initial_parameters(TINY[name])
+    assert timing.disagreement(found, expected, initial) < 1e-9
+    assert all(np.abs(a - b).max() > 1e-6 for a, b in zip(expected, initial, strict=True))  # everything moved
+
+
+@pytest.mark.parametrize("name", ["W1", "W2", "W3"])
+def test_strategies_differ(name: str) -> None:
+    """Else agreement would say little: each strategy ends elsewhere after three steps."""
+    tiny = TINY[name]
+    ends = [after_three_steps(sides.FLOOR, tiny, s, "sgd") for s in tiny.strategies]
+    initial = timing.initial_parameters(tiny)
+    for i, first in enumerate(ends):
+        for second in ends[:i]:
+            assert timing.disagreement(first, second, initial) > timing.TOLERANCE["sgd"]
+
+
+def test_real_sizes() -> None:
+    assert [p.shape for p in timing.initial_parameters(WORKLOADS["W1"])] == [
+        (144, 256), (256,), (256, 128), (128,), (128, 10), (10,), (128, 10), (10,),
+    ]  # fmt: skip
+    assert WORKLOADS["W3"].trunk_shapes() == [(10, 1, 5, 5), (10,), (20, 10, 5, 5), (20,), (720, 50), (50,)]
+    assert [array.shape for array in start(WORKLOADS["W3"]).heads[1]] == [(50, 50), (50,), (50, 10), (10,)]
+    wide = WORKLOADS["W2"]
+    assert len(start(wide).heads) == 40 and wide.groups()[3] == list(range(30, 40))
+    assert batch(wide).x.dtype == np.float32 and batch(wide).targets.shape == (256, 40)
+
+
+def test_disagreement() -> None:
+    initial, expected = [np.zeros(4)], [np.array([3.0, 0.0, 4.0, 0.0])]
+    assert timing.disagreement(expected, expected, initial) == 0.0
+    assert timing.disagreement([expected[0] + [0.0, 0.5, 0.0, 0.0]], expected, initial) == 0.1
+    assert timing.disagreement([expected[0] * np.nan], expected, initial) == np.inf
+    assert timing.disagreement([np.zeros(3)], expected, initial) == np.inf
+    assert timing.disagreement([np.ones(4)], initial, initial) == np.inf
+
+
+class Answers:
+    """A worker's near end with made-up answers."""
+
+    def __init__(self, name: str, parameters: list[np.ndarray] | None, times: list[float]) -> None:
+        self.name, self.parameters, self.times = name, parameters, iter(times)
+
+    def prepare(self, *_: object) -> tuple[str, object]:
+        return ("unsupported", None) if self.parameters is None else ("parameters", self.parameters)
+
+    def block(self, seconds: float) -> tuple[str, object]:
+        return "times", (next(self.times), 1.0)
+
+
+def rows_of(*answers: Answers) -> dict[str, timing.Row]:
+    tiny = TINY["W1"]
+    return {row.side: row for row in timing.time_sides(list(answers), tiny, "averaged", "sgd", 1, 3, 0.0)}
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    end = [array + 1.0 for array in timing.initial_parameters(TINY["W1"])]
+    wrong = [array * 1.01 for array in end]
+    rows = rows_of(
+        Answers(sides.FLOOR, end, [1.0, 10.0, 2.0]),
+        Answers("torch", end, [2.0, 30.0, 5.0]),
+        Answers("jax", wrong, []),  # would run out of times if it were asked for any
+        Answers("mygrad", None, []),
+    )
+    assert set(rows) == {sides.FLOOR, "torch", "jax"}
+    assert rows["torch"].status == "timed" and rows["torch"].ratio == 2.5 and rows["torch"].milliseconds == 5000.0
+    assert rows[sides.FLOOR].ratio == 1.0
+    assert rows["jax"].status == "disagrees" and "distance" in rows["jax"].note
+    text = report.step_table(list(rows.values()))
+    assert "2.50" in text and "disagrees" in text
+
+
+def test_gap_of_min_norm_weights() -> None:
+    gram = np.diag([1.0, 4.0, 9.0])
+    assert min_norm_table.relative_gap(gram, np.array([36.0, 9.0, 4.0])) < 1e-15  # scaled onto the simplex
+    assert min_norm_table.relative_gap(gram, np.array([1.0, 0.0, 0.0])) == pytest.approx(3.0 / 14.0)
+    assert len(min_norm_table.families(10)) == 4
+    for grams in min_norm_table.families(10).values():
+        assert np.linalg.eigvalsh(grams[0])[0] > -1e-9 * grams[0].max()
+
+
+def test_a_run_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The smallest run there is: two processes, one round of the quadratics."""
+    arguments = ["--workloads", "W4", "--strategies", "averaged", "--sides", "tinymtl", "--rounds", "1"]
+    assert command.main([*arguments, "--seconds", "0", "--out", str(tmp_path)]) == 0
+    rows = list(csv.DictReader((tmp_path / "steps-1.csv").open()))
+    assert [(row["side"], row["status"]) for row in rows] == [("floor", "timed"), ("tinymtl", "timed")]
+    assert "W4 averaged, plain" in capsys.readouterr().out
+    assert (tmp_path / "steps-1.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"steps-1.csv", "steps-1.png"}
+
+
+def test_files_are_written_beside_and_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("before")
+
+    def fail(*_: object) -> None:
+        assert path.read_text() == "before" and (tmp_path / "table.csv.partial").read_text() == "after"
+        raise OSError("no rename")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no rename"):
+        patched.setattr(report.os, "replace", fail)
+        report.write(path, "after")
+    assert path.read_text() == "before"
+    report.write(path, "after")
+    assert path.read_text() == "after" and [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workloads", "W1,W9"], "bench: there is no workload 'W9': choose from W1, W2, W3, W4, W5\n"),
+        (["--strategies", "pcgrad"], f"bench: there is no strategy 'pcgrad': choose from {', '.join(STRATEGIES)}\n"),
+        (["--sides", "tf"], f"bench: there is no side 'tf': choose from {', '.join(sides.SIDES)}\n"),
+        (["--rounds", "0"], "bench: --rounds is 0: at least one is needed\n"),
+    ],
+)
+def test_wrong_options(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err == said and captured.out == ""
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sides.SIDES, "torch", sides.Side("torch_side", "no_such_library"))
+    assert "no_such_library" in sides.missing(["torch", "floor"])
+    assert sides.missing(["floor"]) == []

@@ -1,0 +1,155 @@
+"""The command line: ``python -m tinymtl.lab.bench --help``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import report
+from .footprint import MemoryRow, import_rows, known_sides, memory_rows
+from .min_norm_table import solver_rows
+from .sides import FLOOR, SIDES, missing
+from .timing import Row, time_sides
+from .worker import Worker, in_fresh_process
+from .workloads import STRATEGIES, WORKLOADS
+
+SOLVERS = "W5"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        prog="python -m tinymtl.lab.bench",
+        description="Time whole training steps of tinymtl, hand-written NumPy (the floor) and the installed "
+        "peers, after checking that they agree. Ratios are to the floor, within one run.",
+    )
+    for name, known in (("workloads", [*WORKLOADS, SOLVERS]), ("strategies", STRATEGIES), ("sides", SIDES)):
+        options.add_argument(f"--{name}", help=f"separated by commas; all by default: {', '.join(known)}")
+    options.add_argument("--threads", type=int, choices=(1, 2), default=1, help="for every side (default 1)")
+    options.add_argument("--rounds", type=int, default=9, help="blocks per side (default 9)")
+    options.add_argument("--seconds", type=float, default=0.2, help="length of a block (default 0.2)")
+    options.add_argument("--out", type=Path, help="folder for the CSV files and the picture")
+    options.add_argument("--memory", action="store_true", help="peak memory instead of times")
+    options.add_argument("--imports", action="store_true", help="import times instead of step times")
+    return options
+
+
+class Refused(Exception):
+    """One sentence about a wrong option."""
+
+
+def choose(given: str | None, known: Sequence[str], what: str) -> list[str]:
+    """The names given, in the order of `known`; all where none is given."""
+    if given is None:
+        return list(known)
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in known:
+            raise Refused(f"there is no {what} {name!r}: choose from {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure what was asked for, print it, and write it where `--out` says."""
+    workloads = choose(arguments.workloads, [*WORKLOADS, SOLVERS], "workload")
+    strategies = choose(arguments.strategies, STRATEGIES, "strategy")
+    sides = choose(arguments.sides, list(SIDES), "side")
+    if arguments.rounds < 1:
+        raise Refused(f"--rounds is {arguments.rounds}: at least one is needed")
+    if arguments.imports:
+        imports = import_rows(arguments.rounds)
+        print(report.import_table(imports))
+        save(arguments.out, "imports.csv", imports)
+        return
+    for library in missing(sides):
+        print(f"{library} is not installed: its sides are left out")
+    sides = known_sides([FLOOR, *(name for name in sides if name != FLOOR)])
+    if arguments.memory:
+        measure_memory(arguments, workloads, strategies, sides)
+        return
+    if SOLVERS in workloads:
+        solved = in_fresh_process(solver_rows, arguments.threads, arguments.rounds)
+        print(report.solver_table(solved), end="\n\n")
+        save(arguments.out, f"solvers-{arguments.threads}.csv", solved)
+    if any(name != SOLVERS for name in workloads):
+        measure_steps(arguments, workloads, strategies, sides)
+
+
+def save(folder: Path | None, name: str, rows: Sequence) -> None:
+    """Write rows as CSV where a folder was named."""
+    if folder is not None and rows:
+        report.write(folder / name, report.csv_text(rows))
+
+
+def measure_memory(
+    arguments: argparse.Namespace, workloads: list[str], strategies: list[str], sides: list[str]
+) -> None:
+    """Peak memory of one fresh process per step and side."""
+    rows: list[MemoryRow] = []
+    for name in workloads:
+        if name == SOLVERS:
+            continue
+        for strategy in WORKLOADS[name].strategies:
+            if strategy in strategies:
+                rows += memory_rows(sides, WORKLOADS[name], strategy, arguments.threads)
+    print(report.memory_table(rows))
+    save(arguments.out, "memory.csv", rows)
+
+
+def measure_steps(
+    arguments: argparse.Namespace, workloads: list[str], strategies: list[str], sides: list[str]
+) -> None:
+    """All steps, the sides in processes of their own; results are on disk after every step."""
+    threads = arguments.threads
+    rows: list[Row] = []
+    workers = [Worker(name, threads) for name in sides]
+    try:
+        for name in workloads:
+            if name == SOLVERS:
+                continue
+            workload = WORKLOADS[name]
+            for strategy in workload.strategies:
+                for optimizer in workload.optimizers:
+                    if strategy not in strategies:
+                        continue
+                    found = list(
+                        time_sides(
+                            workers, workload, strategy, optimizer, threads, arguments.rounds, arguments.seconds
+                        )
+                    )
+                    rows += found
+                    print(progress(found), flush=True)
+                    save(arguments.out, f"steps-{threads}.csv", rows)
+    finally:
+        for worker in workers:
+            worker.close()
+    print()
+    print(report.step_table(rows))
+    if arguments.out is not None and rows:
+        report.write(arguments.out / f"steps-{threads}.png", report.picture(rows))
+
+
+def progress(rows: Sequence[Row]) -> str:
+    """One line about one step."""
+    if not rows:
+        return "nothing to time"
+    first = rows[0]
+    parts = []
+    for row in rows:
+        said = report.three_digits(row.ratio) if row.status == "timed" else row.status
+        parts.append(f"{row.side} {said}")
+    return f"{first.workload} {first.strategy}, {first.optimizer}: {', '.join(parts)}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 2 for a wrong option, said in one sentence."""
+    try:
+        run(parser().parse_args(argv))
+    except Refused as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Peak memory of a training process, and what an import costs: each in fresh processes."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from .sides import SIDES
+from .worker import Worker
+from .workloads import Workload
+
+MODULES = {
+    "nothing": "",
+    "numpy": "numpy",
+    "tinymtl": "tinymtl",
+    "torch": "torch",
+    "torchjd": "torchjd",
+    "jax": "jax",
+    "autograd": "autograd.numpy",
+    "mygrad": "mygrad",
+    "quadprog": "quadprog",
+}
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """Peak resident memory (MB) of a process that imported a side and trained with it."""
+
+    workload: str
+    strategy: str
+    side: str
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    """Median milliseconds of a process that imports a module and ends, and the part that is the import's."""
+
+    module: str
+    milliseconds: float
+    beyond_python: float
+    beyond_numpy: float
+
+
+def memory_rows(sides: list[str], workload: Workload, strategy: str, threads: int) -> Iterator[MemoryRow]:
+    """One fresh process per side."""
+    for name in sides:
+        worker = Worker(name, threads)
+        status, _ = worker.prepare(workload, strategy, workload.optimizers[0])
+        if status == "parameters":
+            worker.block(0.5)
+            status, peak = worker.memory()
+            if status == "memory":
+                yield MemoryRow(workload.name, strategy, name, peak)
+        worker.close()
+
+
+def import_rows(rounds: int) -> list[ImportRow]:
+    """Wall time of `python -c "import …"`, the modules taking turns."""
+    present = {name: module for name, module in MODULES.items() if not module or find_spec(module.split(".")[0])}
+    times: dict[str, list[float]] = {name: [] for name in present}
+    for _ in range(rounds):
+        for name, module in present.items():
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {module}" if module else ""], check=True)
+            times[name].append(1e3 * (time.perf_counter() - begin))
+    median = {name: statistics.median(found) for name, found in times.items()}
+
+    def beyond(name: str, base: str) -> float:
+        """Median of the differences within a round."""
+        return statistics.median(a - b for a, b in zip(times[name], times[base], strict=True))
+
+    return [ImportRow(n, median[n], beyond(n, "nothing"), beyond(n, "numpy")) for n in present]
+
+
+def known_sides(names: list[str]) -> list[str]:
+    """The sides whose library is installed."""
+    return [name for name in names if find_spec(SIDES[name].library)]

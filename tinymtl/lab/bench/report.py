@@ -1,0 +1,152 @@
+"""The results as aligned text, CSV and one picture. Files are written beside their place, then renamed."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .footprint import ImportRow, MemoryRow
+from .min_norm_table import SolverRow
+from .sides import FLOOR, SIDES
+from .timing import Row
+
+# Okabe & Ito's colours (without the yellow, which is too light for a dot), told apart by shape as well.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*", "<", ">", "d", "h")
+
+
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns of one width each: the first to the left, the others to the right."""
+    table = [list(header), *map(list, lines)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
+
+    def text(line: Sequence[str]) -> str:
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join([line[0].ljust(widths[0]), *cells])
+
+    return "\n".join([text(header), "  ".join("-" * width for width in widths), *map(text, lines)])
+
+
+def step_table(rows: Sequence[Row]) -> str:
+    """A line per step: the floor's milliseconds, then each side's ratio to it."""
+    present = {row.side for row in rows}
+    sides = [name for name in SIDES if name in present and name != FLOOR]
+    found = {(row.threads, row.workload, row.strategy, row.optimizer, row.side): row for row in rows}
+    steps = list(dict.fromkeys((r.threads, r.workload, r.strategy, r.optimizer) for r in rows))
+
+    def cell(row: Row | None) -> str:
+        if row is None:
+            return "–"
+        return three_digits(row.ratio) if row.status == "timed" else row.status
+
+    lines = []
+    for step in steps:
+        threads, workload, strategy, optimizer = step
+        floor = found.get((*step, FLOOR))
+        time = three_digits(floor.milliseconds) if floor and floor.status == "timed" else "–"
+        ratios = [cell(found.get((*step, side))) for side in sides]
+        lines.append([f"{workload} {strategy}, {optimizer}", str(threads), time, *ratios])
+    table = aligned(["step", "threads", "floor ms", *sides], lines)
+    notes = [
+        f"{r.workload} {r.strategy}, {r.optimizer}: {r.side} {r.status}: {r.note}" for r in rows if r.note
+    ]
+    return "\n".join([table, *notes])
+
+
+def three_digits(value: float) -> str:
+    """Enough digits to compare by, and no exponent."""
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def solver_table(rows: Sequence[SolverRow]) -> str:
+    """A line per solver: microseconds and the worst relative gap at each K."""
+    sizes = list(dict.fromkeys(row.tasks for row in rows))
+    names = list(dict.fromkeys(row.solver for row in rows))
+    found = {(row.solver, row.tasks): row for row in rows}
+    lines = [
+        [name, *(f"{found[name, k].microseconds:.1f} / {found[name, k].gap:.0e}" for k in sizes)]
+        for name in names
+    ]
+    return aligned(["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], lines)
+
+
+def memory_table(rows: Sequence[MemoryRow]) -> str:
+    """A line per side: peak memory in MB of each workload and strategy."""
+    steps = list(dict.fromkeys((row.workload, row.strategy) for row in rows))
+    sides = list(dict.fromkeys(row.side for row in rows))
+    found = {(row.side, row.workload, row.strategy): f"{row.megabytes:.0f}" for row in rows}
+    lines = [[side, *(found.get((side, *step), "–") for step in steps)] for side in sides]
+    return aligned(["peak memory, MB", *(f"{w} {s}" for w, s in steps)], lines)
+
+
+def import_table(rows: Sequence[ImportRow]) -> str:
+    """A line per module."""
+    lines = [
+        [r.module, f"{r.milliseconds:.0f}", f"{r.beyond_python:.0f}", f"{r.beyond_numpy:.0f}"] for r in rows
+    ]
+    return aligned(["import", "ms", "beyond python", "beyond numpy"], lines)
+
+
+def csv_text(rows: Sequence[Any]) -> str:
+    """Dataclass rows as CSV."""
+    text = io.StringIO()
+    records = [asdict(row) for row in rows]
+    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write beside `path` and rename, so that a file there is whole at every moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".partial")
+    beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(beside, path)
+
+
+def picture(rows: Sequence[Row]) -> bytes:
+    """A PNG: a line per step, a dot per side at its ratio to the floor, whiskers over the quartiles."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    timed = [row for row in rows if row.status == "timed"]
+    settings = sorted({row.threads for row in timed})
+    steps = list(dict.fromkeys((row.workload, row.strategy, row.optimizer) for row in timed))
+    sides = [name for name in SIDES if any(row.side == name for row in timed)]
+    figure = Figure(figsize=(6 * len(settings) + 2.5, 0.5 * len(steps) + 2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for panel, threads in zip(panels, settings, strict=True):
+        panel.axvline(1.0, color="0.6", linewidth=1)
+        for number, side in enumerate(sides):
+            own = [row for row in timed if row.side == side and row.threads == threads]
+            ratios = [row.ratio for row in own]
+            spread = [[row.ratio - row.low for row in own], [row.high - row.ratio for row in own]]
+            dodge = 0.6 * (number / max(1, len(sides) - 1) - 0.5)  # the sides of a step side by side
+            heights = [dodge + steps.index((row.workload, row.strategy, row.optimizer)) for row in own]
+            panel.errorbar(
+                ratios, heights, xerr=spread, linestyle="none", label=side, markersize=6, elinewidth=1,
+                color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
+                markerfacecolor="none" if number >= len(COLOURS) else None,
+            )  # fmt: skip
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.set_title(f"{threads} thread{'s' if threads > 1 else ''}")
+        panel.set_xlabel("time of a step, as a multiple of hand-written NumPy's (log scale)")
+        for line in range(1, len(steps)):
+            panel.axhline(line - 0.5, color="0.9", linewidth=1)
+    panels[0].set_yticks(range(len(steps)), [f"{w} {s}, {o}" for w, s, o in steps])
+    panels[0].set_ylim(len(steps) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=130)
+    return png.getvalue()

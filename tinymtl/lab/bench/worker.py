@@ -1,0 +1,154 @@
+"""One side in a process of its own, so that thread pools and memory allocators do not meet."""
+
+import contextlib
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from .sides import SIDES, Built, build
+from .workloads import Unsupported, Workload
+
+STEPS_COMPARED = 3
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that hold NumPy's BLAS, PyTorch and JAX to the same number of threads."""
+    count = str(threads)
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
+    environment = dict.fromkeys(names, count)
+    if threads == 1:
+        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    return environment
+
+
+@contextlib.contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started inside."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def in_fresh_process(function: Callable[..., Any], threads: int, *arguments: Any) -> Any:
+    """The result of a function of this package, run where the BLAS has not yet been given its threads."""
+    spawn = multiprocessing.get_context("spawn")
+    with environment(thread_environment(threads)), ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def three_steps(built: Built) -> list[np.ndarray]:
+    """The parameters after three steps, as copies."""
+    step, parameters = built
+    for _ in range(STEPS_COMPARED):
+        step()
+    return [np.array(array) for array in parameters()]
+
+
+def time_block(step: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """Median seconds per step over a block, and CPU seconds per second. The first step is not counted."""
+    step()
+    begin = time.perf_counter()
+    step()
+    once = time.perf_counter() - begin
+    repeats = max(1, int(2e-4 / once))  # short steps in bunches, so that reading the clock costs nothing
+    times: list[float] = []
+    first, cpu = time.perf_counter(), time.process_time()
+    while len(times) < 3 or time.perf_counter() - first < seconds:
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            step()
+        times.append((time.perf_counter() - begin) / repeats)
+    return statistics.median(times), (time.process_time() - cpu) / (time.perf_counter() - first)
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process in MB."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            peak = next(line for line in status if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 1024
+    except (OSError, StopIteration):  # not Linux; there getrusage would count the parent's memory as well
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def serve(connection: Connection, name: str, threads: int) -> None:
+    """Answer requests until the other end closes: prepare a step, time a block of it, tell the memory."""
+    if SIDES[name].library in ("torch", "torchjd"):
+        import torch
+
+        torch.set_num_threads(threads)
+    step: Callable[[], Any] | None = None
+    while True:
+        try:
+            request, *arguments = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            if request == "prepare":
+                built = build(name, *arguments)
+                step = built[0]
+                connection.send(("parameters", three_steps(built)))
+            elif request == "block" and step is not None:
+                connection.send(("times", time_block(step, *arguments)))
+            elif request == "memory":
+                connection.send(("memory", peak_memory()))
+        except Unsupported:
+            connection.send(("unsupported", None))
+        except Exception as problem:  # the other sides go on; the table names the problem
+            connection.send(("failed", f"{type(problem).__name__}: {problem}"))
+
+
+class Worker:
+    """The near end: a process that runs one side."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._connection, far = context.Pipe()
+        self._process = context.Process(target=serve, args=(far, name, threads), daemon=True)
+        with environment(thread_environment(threads)):
+            self._process.start()
+        far.close()
+
+    def _ask(self, *request: Any) -> tuple[str, Any]:
+        try:
+            self._connection.send(request)
+            answer: tuple[str, Any] = self._connection.recv()
+        except (EOFError, OSError):
+            return "failed", "its process ended"
+        return answer
+
+    def prepare(self, workload: Workload, strategy: str, optimizer: str) -> tuple[str, Any]:
+        """("parameters", arrays after three steps), ("unsupported", None) or ("failed", message)."""
+        return self._ask("prepare", workload, strategy, optimizer)
+
+    def block(self, seconds: float) -> tuple[str, Any]:
+        """("times", (median seconds per step, CPU seconds per second)) or ("failed", message)."""
+        return self._ask("block", seconds)
+
+    def memory(self) -> tuple[str, Any]:
+        """("memory", peak resident memory in MB)."""
+        return self._ask("memory")
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.terminate()
