@@ -146,29 +146,40 @@ class SharedBottom:
 
         return record(z.data, (z, count))
 
-    def head(self, k: int, z: Tensor) -> Tensor:
-        """Task k's prediction from the representation."""
-        prediction = self.tasks[k].head(z)
-        return record(prediction.data, (prediction, self._count_heads(1, prediction.data)))
-
     def losses(self, z: Tensor, batch: Batch, group: Sequence[int] | None = None) -> Tensor:
         """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z."""
         if group is None:
             group = range(len(self.tasks))
         if self.stacked and len(group) > 1:
             return self.losses_from_logits(self.stacked_logits(z, self.heads_of(group)), batch, group)
-        return side_by_side([self.task_loss(k, z, batch) for k in group])
+        return self._side_by_side([self._task_loss(k, z, batch) for k in group])
 
-    def task_loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
-        """Task k's loss, a scalar, from Z."""
+    def _task_loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[k]
         try:
-            loss = task.loss(self.head(k, z), batch.targets[k])
+            loss = task.loss(task.head(z), batch.targets[k])
         except (ValueError, TypeError) as error:
             raise type(error)(f"task {task.name!r}: {error}") from error
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise TypeError(f"task {task.name!r}: its loss must return a scalar Tensor, not {loss!r}")
         return loss if loss.ndim == 0 else loss.reshape(())
+
+    def _side_by_side(self, losses: list[Tensor]) -> Tensor:
+        """Scalar losses as one Tensor (K,); a gradient that goes on to one of them is a pass through its head."""
+        values = [loss.data for loss in losses]
+        if isinstance(values[0], np.ndarray):
+            joined: Array = np.array([value.item() for value in values], values[0].dtype)
+        else:
+            joined = array_module(values[0]).stack(values)
+
+        def vjp(k: int) -> Callable[[Array], Array]:
+            def pick(g: Array) -> Array:
+                self.passes.head_backwards += _sweeps(g, joined)
+                return g[..., k]
+
+            return pick
+
+        return record(joined, *[(loss, vjp(k)) for k, loss in enumerate(losses)])
 
     # Stacked heads: the same network, with K small products as one (nn/stacked_heads.py)
 
@@ -194,7 +205,12 @@ class SharedBottom:
     def stacked_logits(self, z: Tensor, heads: Tensor) -> Tensor:
         """The predictions of several stacked heads side by side, (N, len(heads)·C)."""
         logits = stacked_linear(z, heads, self._features)
-        return record(logits.data, (logits, self._count_heads(len(heads.data), logits.data)))
+
+        def count(g: Array) -> Array:
+            self.passes.head_backwards += len(heads.data) * _sweeps(g, logits.data)
+            return g
+
+        return record(logits.data, (logits, count))
 
     def losses_from_logits(self, logits: Tensor, batch: Batch, group: Sequence[int]) -> Tensor:
         """The losses of stacked predictions."""
@@ -205,13 +221,6 @@ class SharedBottom:
         except (ValueError, TypeError) as error:
             names = ", ".join(repr(self.task_names[k]) for k in group)
             raise type(error)(f"tasks {names}: {error}") from error
-
-    def _count_heads(self, heads: int, prediction: Array) -> Callable[[Array], Array]:
-        def count(g: Array) -> Array:
-            self.passes.head_backwards += heads * _sweeps(g, prediction)
-            return g
-
-        return count
 
     def predict(self, x: Any) -> dict[str, Array]:
         """Every task's prediction (what its head returns), without recording a graph.
@@ -427,16 +436,6 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
             return {key: file[key] for key in file.files}
     except (zipfile.BadZipFile, EOFError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not an .npz file of arrays, or it is damaged: {error}") from error
-
-
-def side_by_side(losses: Sequence[Tensor]) -> Tensor:
-    """Scalar losses as one Tensor (K,); on the CPU faster than `stack`, which is made for arrays."""
-    values = [loss.data for loss in losses]
-    if isinstance(values[0], np.ndarray):
-        joined: Array = np.array([value.item() for value in values], values[0].dtype)
-    else:
-        joined = array_module(values[0]).stack(values)
-    return record(joined, *[(loss, lambda g, k=k: g[..., k]) for k, loss in enumerate(losses)])
 
 
 def _sweeps(g: Array, value: Array) -> int:

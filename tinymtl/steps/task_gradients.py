@@ -15,7 +15,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module
 from tinymtl.min_norm import gram_matrix
-from tinymtl.nn.shared_bottom import Batch, SharedBottom, side_by_side
+from tinymtl.nn.shared_bottom import Batch, SharedBottom
 from tinymtl.nn.stacked_heads import unstack
 
 
@@ -97,12 +97,13 @@ def sweep_heads(model: SharedBottom, z: Tensor, batch: Batch) -> HeadSweep:
         at_z: DenseGradients | LinearHeadGradients = LinearHeadGradients(found[logits], weight, len(everyone))
         return HeadSweep(losses.data, model.flatten_heads(found, everyone, True), at_z)
     cut.requires_grad = True
+    xp, one = array_module(cut.data), model.constant([1.0])
     own: dict[Tensor, Array] = {}
     losses, gradients = [], []
     for k in everyone:
-        loss = model.task_loss(k, cut, batch)
-        found = sweep([loss], [model.constant(1.0)])
-        gradients.append(found.pop(cut) if cut in found else array_module(cut.data).zeros_like(cut.data))
+        loss = model.losses(cut, batch, [k])
+        found = sweep([loss], [one])
+        gradients.append(found.pop(cut) if cut in found else xp.zeros_like(cut.data))
         own.update(found)
-        losses.append(loss)
-    return HeadSweep(side_by_side(losses).data, model.flatten_heads(own, everyone, True), DenseGradients(gradients))
+        losses.append(loss.data)
+    return HeadSweep(xp.concatenate(losses), model.flatten_heads(own, everyone, True), DenseGradients(gradients))
