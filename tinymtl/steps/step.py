@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinymtl.autodiff import Tensor, sweep
-from tinymtl.backend import Array, array_module, to_device, to_host
+from tinymtl.backend import Array, array_module, keep_freed_memory, to_device, to_host
 from tinymtl.min_norm import MinNorm
 from tinymtl.nn.shared_bottom import Passes, SharedBottom
 from tinymtl.optim import Optimizer
@@ -77,6 +77,7 @@ class Step:
     def __init__(self, model: SharedBottom, optimizer: Optimizer):
         self.model = model
         self.optimizer = optimizer
+        keep_freed_memory()
 
     def stages(self, x: Any, targets: Any) -> Stages:
         """Run one step, pausing after each named stage; the generator's return value is the StepReport."""
