@@ -18,6 +18,7 @@ from tinymtl.steps.step import (
     join,
     require_finite,
     require_finite_gradients,
+    require_trunk_parameters,
     weighted_gradients,
 )
 
@@ -70,6 +71,7 @@ class Alternating(Step):
         if moments == "per-task":
             self.task_memories = [optimizer.init(model.blocks([k])) for k in tasks]
         else:
+            require_trunk_parameters(model, "moments='shared' is one memory for the trunk", "use moments='per-task'")
             self.trunk_memory = [optimizer.init([model.trunk_block.vector])]
             self.task_memories = [optimizer.init(model.head_vectors([k])) for k in tasks]
 

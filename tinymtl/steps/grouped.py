@@ -18,6 +18,7 @@ from tinymtl.steps.step import (
     join,
     require_finite,
     require_finite_gradients,
+    require_trunk_parameters,
     weighted_gradients,
 )
 
@@ -30,7 +31,7 @@ def random_partition(tasks: int, group_size: int, rng: np.random.Generator) -> l
     Examples
     --------
     >>> random_partition(5, 2, np.random.default_rng(0))
-    [[0, 4], [1, 2], [3]]
+    [[0, 3], [1], [2, 4]]
     """
     drawn = rng.permutation(tasks).tolist()
     return sorted(sorted(drawn[i : i + group_size]) for i in range(0, tasks, group_size))
@@ -65,7 +66,7 @@ class RandomGrouped(Step):
     >>> problem = tm.problems.Quadratics([1.0] * 4, [[1.0], [2.0], [3.0], [4.0]], start=[0.0])
     >>> step = tm.RandomGrouped(problem, tm.SGD(lr=0.1), group_size=2)
     >>> step.groups
-    [[0, 1], [2, 3]]
+    [[0, 2], [1, 3]]
     >>> step().trunk_forwards
     2
     """
@@ -97,6 +98,7 @@ class RandomGrouped(Step):
         elif self.moments == "per-task":
             self.own_memories = [optimizer.init(model.blocks([k])) for k in range(tasks)]
         else:
+            require_trunk_parameters(model, "moments='shared' is one memory for the trunk", "use moments='per-task'")
             self.trunk_memory = [optimizer.init([model.trunk_block.vector])]
             self.own_memories = [optimizer.init(model.head_vectors([k])) for k in range(tasks)]
 

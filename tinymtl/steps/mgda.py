@@ -12,7 +12,16 @@ from tinymtl.backend import Array, array_module, to_host
 from tinymtl.min_norm import MinNorm, gram_matrix, min_norm, normalized_gram
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps.step import Stage, Stages, Step, StepReport, choose, require_finite
+from tinymtl.steps.step import (
+    Stage,
+    Stages,
+    Step,
+    StepReport,
+    choose,
+    require_finite,
+    require_finite_gradients,
+    require_trunk_parameters,
+)
 from tinymtl.steps.task_gradients import sweep_heads
 
 
@@ -21,6 +30,8 @@ class _MinNormStep(Step):
 
     def __init__(self, model: SharedBottom, optimizer: Optimizer, normalize: str = "none", head_weighting: str = "own"):
         super().__init__(model, optimizer)
+        name = type(self).__name__
+        require_trunk_parameters(model, f"{name} weighs the tasks' gradients at the trunk", "use Averaged")
         self.normalize = choose("normalize", normalize, ("none", "l2", "loss", "loss+"))
         self.head_weighting = choose("head_weighting", head_weighting, ("own", "alpha"))
         self.memory = optimizer.init(model.blocks())
@@ -30,7 +41,7 @@ class _MinNormStep(Step):
         return {"memory": self.memory}
 
     def _fetch(self, gram: Array, losses: Array) -> tuple[Array, Array]:
-        """Gram matrix and losses on the host, checked: from a GPU, the one transfer of the step."""
+        """Gram matrix and losses on the host, checked: from a GPU, in one transfer."""
         names = self.model.task_names
         if isinstance(gram, np.ndarray):
             gram, losses = gram.astype(np.float64), losses.astype(np.float64)
@@ -63,6 +74,12 @@ class _MinNormStep(Step):
         sizes = [block.size for block in self.model.head_blocks]
         scale = xp.asarray(np.repeat(alpha, sizes).astype(own[0].dtype))
         return [own[0] * scale.reshape(own[0].shape)]
+
+    def _update(self, v: Array, own: list[Array], alpha: Array) -> None:
+        """The one update: v for the trunk, and the heads' gradients."""
+        gradients = [v, *self._weigh_heads(own, alpha)]
+        require_finite_gradients(gradients)  # the Gram matrix shows neither the heads' gradients nor MGDA-UB's v
+        self.optimizer.update(self.model.blocks(), gradients, self.memory)
 
 
 class MGDA(_MinNormStep):
@@ -116,8 +133,7 @@ class MGDA(_MinNormStep):
         v = xp.asarray(alpha, dtype=g.dtype).dot(g)
         yield Stage("weights", {"alpha": alpha, "min_norm": solution, "v": v})
 
-        own = self._weigh_heads(heads.own, alpha)
-        self.optimizer.update(model.blocks(), [v, *own], self.memory)
+        self._update(v, heads.own, alpha)
         yield Stage("update", {"memory": "all tasks"})
         return StepReport(heads.losses, model.passes.since(before), alpha, solution)
 
@@ -178,7 +194,6 @@ class MGDAUB(_MinNormStep):
         v = model.trunk_block.flatten(sweep([z], [heads.at_z.weighted_sum(alpha)]))
         yield Stage("trunk backward", {"v": v})
 
-        own = self._weigh_heads(heads.own, alpha)
-        self.optimizer.update(model.blocks(), [v, *own], self.memory)
+        self._update(v, heads.own, alpha)
         yield Stage("update", {"memory": "all tasks"})
         return StepReport(heads.losses, model.passes.since(before), alpha, solution)

@@ -104,8 +104,9 @@ class Step:
         """
         stages = self.stages(x, targets)
         try:
-            while True:
-                next(stages)
+            with np.errstate(all="ignore"):  # a number that is not finite gets an error below, with the task's name
+                while True:
+                    next(stages)
         except StopIteration as end:
             report: StepReport = end.value
             return report
@@ -131,7 +132,17 @@ class Step:
         return arrays
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Go on from what `state` returned, for a step made with the same arguments."""
+        """Go on from what `state` returned, for a step made with the same arguments.
+
+        Raises a ValueError, before anything changes, where `state` does not fit this step.
+        """
+        own = self.state()
+        if set(own) != set(state):
+            odd = sorted(set(own) ^ set(state))[0]
+            raise ValueError(f"the saved state is another step's: {odd!r} is in only one of the two")
+        for key, value in own.items():
+            if key != "rng" and state[key].shape != value.shape:
+                raise ValueError(f"{key!r} was saved with shape {state[key].shape}, this step has {value.shape}")
         for name, memory in self.memories().items():
             for field in fields(memory):
                 value = getattr(memory, field.name)
@@ -200,6 +211,12 @@ def require_finite_gradients(gradients: Iterable[Array]) -> None:
             raise FloatingPointError(
                 "the gradient of a finite loss is not finite (a sqrt or log at 0?); nothing was updated"
             )
+
+
+def require_trunk_parameters(model: SharedBottom, why: str, instead: str) -> None:
+    """Raise a ValueError where the trunk has no parameters for the tasks to share."""
+    if not model.trunk_block.size:
+        raise ValueError(f"{why}, but this trunk has no parameters: {instead}")
 
 
 def choose(what: str, value: str, allowed: Sequence[str]) -> str:

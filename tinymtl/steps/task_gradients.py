@@ -99,11 +99,11 @@ def sweep_heads(model: SharedBottom, z: Tensor, batch: Batch) -> HeadSweep:
     cut.requires_grad = True
     xp, one = array_module(cut.data), model.constant([1.0])
     own: dict[Tensor, Array] = {}
-    losses, gradients = [], []
+    values, gradients = [], []
     for k in everyone:
         loss = model.losses(cut, batch, [k])
         found = sweep([loss], [one])
         gradients.append(found.pop(cut) if cut in found else xp.zeros_like(cut.data))
         own.update(found)
-        losses.append(loss.data)
-    return HeadSweep(xp.concatenate(losses), model.flatten_heads(own, everyone, True), DenseGradients(gradients))
+        values.append(loss.data)
+    return HeadSweep(xp.concatenate(values), model.flatten_heads(own, everyone, True), DenseGradients(gradients))
