@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,8 +58,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
 
 def sum_rows(g: Array) -> Array:
     """Σₙ gₙ for g (…, N, out) as a product with a row of ones, which is faster than a sum over a leading axis."""
-    ones = array_module(g).ones(g.shape[-2], g.dtype)
+    ones = _ones(array_module(g), g.shape[-2], g.dtype)
     return ones.dot(g) if g.ndim == 2 else ones @ g
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(xp: ModuleType, n: int, dtype: np.dtype[Any]) -> Array:
+    ones: Array = xp.ones(n, dtype)  # made once: on a GPU even this is a kernel launch
+    return ones
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
@@ -104,4 +113,4 @@ def dropout(x: Tensor, p: float, rng: np.random.Generator, channels: bool = Fals
 def flatten(x: Any) -> Tensor:
     """(N, …) → (N, everything else)."""
     tensor = x if isinstance(x, Tensor) else Tensor(operand(x))
-    return tensor.reshape(tensor.shape[0], -1) if tensor.size else tensor.reshape(tensor.shape[0], 0)
+    return tensor.reshape(tensor.shape[0], math.prod(tensor.shape[1:]))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor
-from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.autodiff import Tensor, tensor
+from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
 
 
 class Parameter(Tensor):
@@ -36,7 +36,8 @@ class Parameter(Tensor):
     @data.setter
     def data(self, values: Any) -> None:
         if not self._bound:
-            self._array = values
+            keep = is_array(values) and values.dtype.kind == "f"
+            self._array = values if keep else tensor(values).data
             return
         if np.shape(values) != self._array.shape:
             raise ValueError(f"values of shape {np.shape(values)} do not fit a parameter of shape {self._array.shape}")
@@ -72,13 +73,16 @@ class Block:
             parameter.bind(flat[start:stop].reshape(parameter.shape))
             start = stop
 
-    def flatten(self, gradients: Mapping[Tensor, Array]) -> Array:
-        """The block's gradient as one vector, zeros for parameters that `gradients` does not hold."""
+    def flatten(self, gradients: Mapping[Tensor, Array], out: Array | None = None) -> Array:
+        """The block's gradient as one vector, zeros for parameters that `gradients` does not hold.
+
+        Written to `out` if that is given.
+        """
         xp = array_module(self.vector.data)
         parts = [gradients[p].reshape(-1) if p in gradients else xp.zeros(p.size, p.dtype) for p in self.parameters]
-        if len(parts) == 1:
+        if len(parts) == 1 and out is None:
             return parts[0]
-        flat: Array = xp.concatenate(parts) if parts else xp.zeros_like(self.vector.data)
+        flat: Array = xp.concatenate(parts, out=out) if parts else xp.zeros_like(self.vector.data)
         return flat
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 
 from tinymtl.autodiff import Tensor, no_grad, record
-from tinymtl.autodiff.ops import operand
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
 from tinymtl.nn.layers import Module
 from tinymtl.nn.losses import PER_TASK
@@ -130,6 +128,7 @@ class SharedBottom:
         heads = whole[self.trunk_block.size :]
         self.heads.data = heads.reshape(len(self.tasks), -1) if self.stacked else heads
         self._row_cache: dict[tuple[int, ...], Array] = {}
+        self._constants: dict[tuple[float, ...], Array] = {}
         #: Every parameter of the model, trunk first, as one vector.
         self.vector = Tensor(whole, requires_grad=True)
 
@@ -276,12 +275,12 @@ class SharedBottom:
         return Batch(x, columns, matrix)
 
     def _to_model(self, x: Any) -> Tensor:
-        values = operand(x)
+        like = self.vector.data
+        values: Array = x.data if isinstance(x, Tensor) else x if is_array(x) else np.asarray(x, like.dtype)
         if values.ndim == 0:
             raise ValueError("x has no rows: expected an array of shape (N, …)")
-        like = self.vector.data
-        if like.size and values.dtype != like.dtype:
-            values = values.astype(like.dtype)
+        if like.size or values.dtype.kind != "f":  # a model without parameters takes any float as it is
+            values = values.astype(like.dtype, copy=False)
         if type(values) is not type(like):
             values = to_device(values, device_of(like))
         return x if isinstance(x, Tensor) and values is x.data else Tensor(values)
@@ -348,10 +347,13 @@ class SharedBottom:
         parts = iter(heads)
         return [[next(parts)] if size else [] for size in sizes]
 
-    def constant(self, values: Any) -> Array:
-        """An array of the model's dtype on the model's device."""
-        like = self.vector.data
-        return to_device(np.asarray(values, dtype=like.dtype), device_of(like))
+    def constant(self, values: Sequence[float]) -> Array:
+        """An array of the model's dtype on the model's device, made once for the same values."""
+        key = tuple(values)
+        if key not in self._constants:
+            like = self.vector.data
+            self._constants[key] = to_device(np.array(key, dtype=like.dtype), device_of(like))
+        return self._constants[key]
 
     def shared_parameters(self) -> list[Parameter]:
         """The trunk's parameters: weight, bias, weight, bias …"""
@@ -391,6 +393,8 @@ class SharedBottom:
         for key, parameter in named.items():
             if state[key].shape != parameter.shape:
                 raise ValueError(f"{key!r} was saved with shape {state[key].shape}, this model has {parameter.shape}")
+            if state[key].dtype.kind != "f":
+                raise ValueError(f"{key!r} was saved as {state[key].dtype}, parameters are floats")
         for key, parameter in named.items():
             parameter.data = state[key]
 
@@ -424,18 +428,22 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> No
     """Write named arrays to an .npz file at exactly `path`: beside it first, then renamed over it."""
     path = Path(path)
     beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-    os.replace(beside, path)
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)  # after a write that failed; the rename leaves nothing to remove
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The arrays of an .npz file; nothing is unpickled. A damaged file gets a ValueError that names it."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not an .npz file of arrays, or it is damaged: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except Exception as error:  # what is raised depends on the damaged byte: ten classes without a common parent
+            raise ValueError(f"{path} is not an .npz file of arrays, or it is damaged: {error}") from error
 
 
 def _sweeps(g: Array, value: Array) -> int:

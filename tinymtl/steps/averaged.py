@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.backend import device_of, to_device
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.step import (
@@ -70,8 +69,7 @@ class Averaged(Step):
         yield Stage("forward", {"Z": z.data, "losses": losses.data})
         require_finite(losses.data, model.task_names)
 
-        w = to_device(self.weights.astype(losses.dtype), device_of(losses.data))
-        gradients = weighted_gradients(model, losses, w)
+        gradients = weighted_gradients(model, losses, model.constant(self.weights.tolist()))
         yield Stage("gradient", {"weights": self.weights, "gradients": gradients})
         require_finite_gradients(gradients)
 

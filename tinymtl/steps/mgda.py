@@ -122,7 +122,7 @@ class MGDA(_MinNormStep):
         xp = array_module(z.data)
         g = xp.empty((len(model.tasks), model.trunk_block.size), z.dtype)
         for k in range(len(g)):  # gₖ = ∇_θ Lₖ, one pass through the trunk each
-            g[k] = model.trunk_block.flatten(sweep([z], [heads.at_z[k]]))
+            model.trunk_block.flatten(sweep([z], [heads.at_z[k]]), out=g[k])
         yield Stage("task gradients", {"losses": heads.losses, "g": g})
 
         gram, losses = self._fetch(gram_matrix(g), heads.losses)
