@@ -81,7 +81,7 @@ class SGD:
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: SGDState) -> None:
         """One step in place. Raises ValueError, before anything moves, where shapes or counts differ."""
-        _check_shapes(parameters, gradients)
+        _check_shapes(parameters, gradients, *([state.velocity] if self.momentum else []))
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
             p = parameter.data
             if self.weight_decay:
@@ -139,7 +139,7 @@ class Adam:
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: AdamState) -> None:
         """One step in place. Raises ValueError, before anything moves, where shapes or counts differ."""
-        _check_shapes(parameters, gradients)
+        _check_shapes(parameters, gradients, state.m, state.v)
         beta1, beta2 = self.betas
         state.t += 1
         step_size = self.lr / (1.0 - beta1**state.t)
@@ -167,9 +167,12 @@ def _check(**values: float) -> None:
             raise ValueError(f"{name} must be a finite number, 0 or more; got {value}")
 
 
-def _check_shapes(parameters: Sequence[Tensor], gradients: Sequence[Array]) -> None:
+def _check_shapes(parameters: Sequence[Tensor], gradients: Sequence[Array], *memories: Sequence[Array]) -> None:
     if len(parameters) != len(gradients):
         raise ValueError(f"{len(parameters)} parameters need as many gradients, {len(gradients)} given")
     for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
         if parameter.data.shape != gradient.shape:
             raise ValueError(f"parameter {i} has shape {parameter.data.shape}, its gradient {gradient.shape}")
+    for memory in memories:
+        if [a.shape for a in memory] != [p.data.shape for p in parameters]:
+            raise ValueError("this memory was made for other parameters: make one for these with init(parameters)")

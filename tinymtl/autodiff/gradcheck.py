@@ -41,7 +41,7 @@ def gradient_error(
     Returns
     -------
     float
-        max over the directions u of |u·(J t) − (Jᵀu)·t| / max(1, |u·(J t)|); 0.0 for an empty output.
+        max over the directions u of |u·(J t) − (Jᵀu)·t| / max(1, |u·(J t)|); 0.0 where there is no direction.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def gradient_error(
         if gradient.shape != leading + array.shape:
             raise AssertionError(f"gradient of shape {gradient.shape} for an input of shape {array.shape}")
         swept = swept + to_host((gradient * direction).sum(axis=tuple(range(-array.ndim, 0))))
-    if output.size == 0 or along_t.size == 0:
+    if along_t.size == 0:
         return 0.0
     return float(np.max(np.abs(along_t - swept) / np.maximum(1.0, np.abs(along_t))))
 

@@ -48,6 +48,11 @@ def unbroadcast(g: Array, shape: tuple[int, ...], ndim: int | None = None) -> Ar
     return g.sum(axis=repeated, keepdims=True) if repeated else g
 
 
+def fold(g: Array, x: Array, z: Array) -> Array:
+    """`unbroadcast` within an operation: `g`, a gradient at the result `z`, back to the shape of the input `x`."""
+    return g if g.shape == x.shape else unbroadcast(g, x.shape, z.ndim)
+
+
 # ---------------------------------------------------------------- arithmetic
 
 
@@ -55,32 +60,28 @@ def add(a: Any, b: Any) -> Tensor:
     """z = x + y."""
     x, y = operands(a, b)
     z = x + y
-    return record(z, (a, lambda g: unbroadcast(g, x.shape, z.ndim)), (b, lambda g: unbroadcast(g, y.shape, z.ndim)))
+    return record(z, (a, lambda g: fold(g, x, z)), (b, lambda g: fold(g, y, z)))
 
 
 def sub(a: Any, b: Any) -> Tensor:
     """z = x − y."""
     x, y = operands(a, b)
     z = x - y
-    return record(z, (a, lambda g: unbroadcast(g, x.shape, z.ndim)), (b, lambda g: unbroadcast(-g, y.shape, z.ndim)))
+    return record(z, (a, lambda g: fold(g, x, z)), (b, lambda g: fold(-g, y, z)))
 
 
 def mul(a: Any, b: Any) -> Tensor:
     """z = x · y."""
     x, y = operands(a, b)
     z = x * y
-    return record(
-        z, (a, lambda g: unbroadcast(g * y, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * x, y.shape, z.ndim))
-    )
+    return record(z, (a, lambda g: fold(g * y, x, z)), (b, lambda g: fold(g * x, y, z)))
 
 
 def div(a: Any, b: Any) -> Tensor:
     """z = x / y."""
     x, y = operands(a, b)
     z = x / y
-    return record(
-        z, (a, lambda g: unbroadcast(g / y, x.shape, z.ndim)), (b, lambda g: unbroadcast(-g * z / y, y.shape, z.ndim))
-    )
+    return record(z, (a, lambda g: fold(g / y, x, z)), (b, lambda g: fold(-g * z / y, y, z)))
 
 
 def power(a: Any, b: Any) -> Tensor:
@@ -89,11 +90,13 @@ def power(a: Any, b: Any) -> Tensor:
     z = x**y
     xp = array_module(z)
 
-    def vjp_exponent(g: Array) -> Array:
-        log = xp.log(xp.where(x > 0, x, xp.ones_like(x))) if is_array(x) else float(np.log(x)) if x > 0 else 0.0
-        return unbroadcast(g * z * log, y.shape, z.ndim)
+    def log() -> Any:
+        return xp.log(xp.where(x > 0, x, xp.ones_like(x))) if is_array(x) else float(np.log(x)) if x > 0 else 0.0
 
-    return record(z, (a, lambda g: unbroadcast(g * (y * x ** (y - 1)), x.shape, z.ndim)), (b, vjp_exponent))
+    def slope() -> Any:
+        return y * x ** (y - (y != 0))  # y − 1, but for y = 0 the slope is 0 even at x = 0, where x⁻¹ is not defined
+
+    return record(z, (a, lambda g: fold(g * slope(), x, z)), (b, lambda g: fold(g * z * log(), y, z)))
 
 
 def maximum(a: Any, b: Any) -> Tensor:
@@ -102,21 +105,16 @@ def maximum(a: Any, b: Any) -> Tensor:
     xp = library(x, y)
     z = xp.maximum(x, y)
     share = (x > y) + (x == y) * z.dtype.type(0.5)  # z's dtype: a float64 here would spread through the sweep
-    return record(
-        z,
-        (a, lambda g: unbroadcast(g * share, x.shape, z.ndim)),
-        (b, lambda g: unbroadcast(g * (1 - share), y.shape, z.ndim)),
-    )
+    return record(z, (a, lambda g: fold(g * share, x, z)), (b, lambda g: fold(g * (1 - share), y, z)))
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """z = x where `condition` (a boolean array) holds, y elsewhere."""
+    """z = x where `condition` (an array or a list; what is not 0 counts as true) holds, y elsewhere."""
     x, y = operands(a, b)
-    mask = condition.data if isinstance(condition, Tensor) else condition
-    z = array_module(mask).where(mask, x, y)
-    return record(
-        z, (a, lambda g: unbroadcast(g * mask, x.shape, z.ndim)), (b, lambda g: unbroadcast(g * ~mask, y.shape, z.ndim))
-    )
+    xp = library(x, y)
+    mask = xp.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
+    z = xp.where(mask, x, y)
+    return record(z, (a, lambda g: fold(g * mask, x, z)), (b, lambda g: fold(g * ~mask, y, z)))
 
 
 def matmul(a: Any, b: Any) -> Tensor:
@@ -134,8 +132,8 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 def _vector_product(a: Any, b: Any, x: Array, y: Array) -> Tensor:
     rows, columns = x.ndim > 1, y.ndim > 1
-    a = a if rows else reshape(a, (1, x.size))
-    b = b if columns else reshape(b, (y.size, 1))
+    a = a if rows else reshape(a if isinstance(a, Tensor) else x, (1, x.size))
+    b = b if columns else reshape(b if isinstance(b, Tensor) else y, (y.size, 1))
     z = matmul(a, b)
     shape = z.shape[:-2] + z.shape[-2:-1] * rows + z.shape[-1:] * columns
     return reshape(z, shape)
@@ -309,7 +307,7 @@ def getitem(a: Any, index: Any) -> Tensor:
             out[(slice(None),) * len(leading) + key] = g
         else:  # an element may be picked several times: add, do not assign
             for place in np.ndindex(leading):
-                xp.add.at(out[place], index, g[place])
+                xp.add.at(out[(*place, Ellipsis)], index, g[place])
         return out
 
     return record(z, (a, vjp))
@@ -317,7 +315,7 @@ def getitem(a: Any, index: Any) -> Tensor:
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors one after another along an existing axis."""
-    values = [operand(t) for t in tensors]
+    values = _alike(tensors)
     axis = _from_the_end(axis, values[0].ndim)
     z = array_module(values[0]).concatenate(values, axis=axis)
     edges, start = [], 0
@@ -330,7 +328,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis."""
-    values = [operand(t) for t in tensors]
+    values = _alike(tensors)
     axis = _from_the_end(axis, values[0].ndim + 1)
     z = array_module(values[0]).stack(values, axis=axis)
     after = (slice(None),) * (-axis - 1)
@@ -341,8 +339,12 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def operand(a: Any) -> Any:
-    """The array of one input."""
-    return a.data if isinstance(a, Tensor) else a if is_array(a) else np.asarray(a, dtype=np.float32)
+    """The array of one input; what is neither a tensor nor an array of floats becomes float32."""
+    if isinstance(a, Tensor):
+        return a.data
+    if not is_array(a):
+        return np.asarray(a, dtype=np.float32)
+    return a if a.dtype.kind == "f" else a.astype(np.float32)
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
@@ -364,6 +366,17 @@ def _constant(value: Any, like: Array) -> Any:
     if is_array(value):
         return value if value.dtype.kind == "f" else value.astype(like.dtype)
     return array_module(like).asarray(value, dtype=like.dtype)
+
+
+def _alike(tensors: Sequence[Any]) -> list[Array]:
+    """The arrays of the inputs that are joined; numbers, lists and integers take on the first tensor's dtype."""
+    if not len(tensors):
+        raise ValueError("there is nothing to join: give at least one tensor")
+    like = next((t.data for t in tensors if isinstance(t, Tensor)), None)
+    if like is None:
+        return [operand(t) for t in tensors]
+    values = [t.data if isinstance(t, Tensor) else _constant(t, like) for t in tensors]
+    return [v if is_array(v) else array_module(like).asarray(v, dtype=like.dtype) for v in values]
 
 
 def library(*values: Any) -> ModuleType:

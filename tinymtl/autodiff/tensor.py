@@ -113,11 +113,17 @@ class Tensor:
                 "backward needs a tensor that depends on one with requires_grad=True; this one is a constant "
                 "(was it computed under no_grad, or from gradients? double backward is not supported)"
             )
-        for leaf, gradient in sweep([self], [_seed_for(self, seed)]).items():
+        start = _seed_for(self, seed)
+        if start.shape != self.shape:
+            raise ValueError(f"backward takes one seed of shape {self.shape}, not {start.shape}; `grad` takes several")
+        for leaf, gradient in sweep([self], [start]).items():
             leaf.grad = _own(gradient if leaf.grad is None else leaf.grad + gradient)
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))  # spelled out: without it Python would find a 0-d tensor empty
 
     def __float__(self) -> float:
         return self.item()
@@ -309,7 +315,7 @@ def grad(outputs: Any, inputs: Any, seeds: Any = None) -> list[Array]:
             raise ValueError(f"input {i} does not require a gradient: make it with requires_grad=True")
     if seeds is None:
         seeds = [None] * len(outputs)
-    elif isinstance(seeds, Tensor) or is_array(seeds) or isinstance(seeds, float | int):
+    elif isinstance(seeds, Tensor) or is_array(seeds) or isinstance(seeds, float | int | np.generic):
         seeds = [seeds]
     if len(seeds) != len(outputs):
         raise ValueError(f"{len(outputs)} outputs need as many seeds, {len(seeds)} given")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff import Tensor, record
+from tinymtl.autodiff.ops import operand
 from tinymtl.backend import Array, array_module, is_array
 
 
@@ -34,7 +35,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     >>> round(tm.cross_entropy(tm.tensor([[0.0, 0.0]]), [1]).item(), 6)  # ln 2
     0.693147
     """
-    values = logits.data
+    values = operand(logits)
     labels = _constant(labels, values)
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(f"cross_entropy takes logits (N, C) and labels (N,); got {values.shape} and {labels.shape}")
@@ -67,7 +68,7 @@ def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = e.sum(axis=-1, keepdims=True)
-    chosen = labels.reshape(-1) + xp.arange(0, rows * tasks * classes, classes)
+    chosen = labels.reshape(-1).astype(np.int64, copy=False) + xp.arange(0, rows * tasks * classes, classes)
     log_likelihood = shifted.reshape(-1)[chosen].reshape(rows, tasks) - xp.log(total[..., 0])
     e *= 1.0 / rows / total
     gradient = e.reshape(-1)
@@ -171,7 +172,7 @@ def _constant(target: Any, like: Array) -> Array:
 
 
 def _pair(name: str, prediction: Tensor, target: Any) -> tuple[Array, Array]:
-    p = prediction.data
+    p = operand(prediction)
     t = _constant(target, p)
     if p.size == 0:
         raise ValueError(f"{name} of an empty batch is not defined")
