@@ -217,9 +217,14 @@ class SharedBottom:
         matrix = batch.matrix if len(group) == len(self.tasks) else batch.matrix[:, self._rows(group)]
         try:
             return PER_TASK[self.tasks[0].loss](logits, matrix)
-        except (ValueError, TypeError) as error:
-            names = ", ".join(repr(self.task_names[k]) for k in group)
-            raise type(error)(f"tasks {names}: {error}") from error
+        except (ValueError, TypeError):
+            width = logits.shape[1] // len(group)
+            for i, k in enumerate(group):  # one at a time: the error then names the task at fault
+                try:
+                    self.tasks[k].loss(Tensor(logits.data[:, i * width : (i + 1) * width]), batch.targets[k])
+                except (ValueError, TypeError) as error:
+                    raise type(error)(f"task {self.task_names[k]!r}: {error}") from error
+            raise
 
     def predict(self, x: Any) -> dict[str, Array]:
         """Every task's prediction (what its head returns), without recording a graph.
@@ -268,7 +273,7 @@ class SharedBottom:
                 )
             columns = [matrix[:, k] for k in range(len(self.tasks))]
         for name, column in zip(self.task_names, columns, strict=True):
-            if column.ndim == 0 or len(column) != rows:
+            if column.ndim == 0 or len(column) != rows or (self.stacked and column.size != rows):
                 raise ValueError(f"task {name!r}: targets of shape {column.shape} for a batch of {rows} rows")
         if self.stacked and matrix is None:
             matrix = array_module(x.data).stack([column.reshape(rows) for column in columns], axis=1)
