@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinymtl.lab.bench import __main__ as command
-from tinymtl.lab.bench import min_norm_table, report, sides, timing, worker
+from tinymtl.lab.bench import min_norm_table, report, scaling, sides, timing, worker
 from tinymtl.lab.bench.workloads import STRATEGIES, WORKLOADS, Unsupported, Workload, batch, start
 
 TINY = {
@@ -124,6 +124,18 @@ def test_gap_of_min_norm_weights() -> None:
     assert len(min_norm_table.families(10)) == 4
     for grams in min_norm_table.families(10).values():
         assert np.linalg.eigvalsh(grams[0])[0] > -1e-9 * grams[0].max()
+
+
+def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "SIZES", (2, 4))
+    monkeypatch.setitem(WORKLOADS, "W2", TINY["W2"])
+    rows = scaling.scaling_rows(sides.FLOOR, rounds=2, seconds=0.0)
+    forms = {(row.tasks, row.strategy, row.group_size) for row in rows}
+    ungrouped = {(k, strategy, 0) for k in (2, 4) for strategy in STRATEGIES[:4]}
+    assert forms == ungrouped | {(k, "grouped", s) for k, s in ((2, 1), (2, 2), (4, 1), (4, 2), (4, 4))}
+    assert all(row.ratio == 1.0 for row in rows if row.strategy == "averaged")
+    assert "floor grouped by 4" in report.scaling_table(rows)
+    assert report.scaling_picture(rows).startswith(b"\x89PNG")
 
 
 def test_a_run_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

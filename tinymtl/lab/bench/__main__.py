@@ -8,6 +8,7 @@ from pathlib import Path
 from . import report
 from .footprint import MemoryRow, import_rows, known_sides, memory_rows
 from .min_norm_table import solver_rows
+from .scaling import ScalingRow, scaling_rows
 from .sides import FLOOR, SIDES, missing
 from .timing import Row, time_sides
 from .worker import Worker, in_fresh_process
@@ -30,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seconds", type=float, default=0.2, help="length of a block (default 0.2)")
     options.add_argument("--out", type=Path, help="folder for the CSV files and the picture")
     options.add_argument("--memory", action="store_true", help="peak memory instead of times")
+    options.add_argument(
+        "--scaling", action="store_true", help="the strategies' cost for 2 to 40 tasks instead"
+    )
     options.add_argument("--imports", action="store_true", help="import times instead of step times")
     return options
 
@@ -67,6 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.memory:
         measure_memory(arguments, workloads, strategies, sides)
         return
+    if arguments.scaling:
+        measure_scaling(arguments, sides)
+        return
     if SOLVERS in workloads:
         solved = in_fresh_process(solver_rows, arguments.threads, arguments.rounds)
         print(report.solver_table(solved), end="\n\n")
@@ -79,6 +86,17 @@ def save(folder: Path | None, name: str, rows: Sequence) -> None:
     """Write rows as CSV where a folder was named."""
     if folder is not None and rows:
         report.write(folder / name, report.csv_text(rows))
+
+
+def measure_scaling(arguments: argparse.Namespace, sides: list[str]) -> None:
+    """The strategies' cost against the number of tasks and the size of a group, a fresh process per side."""
+    rows: list[ScalingRow] = []
+    for side in sides:
+        rows += in_fresh_process(scaling_rows, arguments.threads, side, arguments.rounds, arguments.seconds)
+    print(report.scaling_table(rows))
+    save(arguments.out, "scaling.csv", rows)
+    if arguments.out is not None:
+        report.write(arguments.out / "scaling.png", report.scaling_picture(rows))
 
 
 def measure_memory(
@@ -114,7 +132,13 @@ def measure_steps(
                         continue
                     found = list(
                         time_sides(
-                            workers, workload, strategy, optimizer, threads, arguments.rounds, arguments.seconds
+                            workers,
+                            workload,
+                            strategy,
+                            optimizer,
+                            threads,
+                            arguments.rounds,
+                            arguments.seconds,
                         )
                     )
                     rows += found

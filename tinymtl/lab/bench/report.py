@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from .footprint import ImportRow, MemoryRow
 from .min_norm_table import SolverRow
+from .scaling import ScalingRow
 from .sides import FLOOR, SIDES
 from .timing import Row
 
@@ -53,6 +55,9 @@ def step_table(rows: Sequence[Row]) -> str:
     notes = [
         f"{r.workload} {r.strategy}, {r.optimizer}: {r.side} {r.status}: {r.note}" for r in rows if r.note
     ]
+    got = [row.cores for row in rows if row.status == "timed"]
+    if got and median(got) < 0.9:
+        notes.append(f"the machine was busy: the steps got {median(got):.2f} of a core")
     return "\n".join([table, *notes])
 
 
@@ -92,6 +97,18 @@ def import_table(rows: Sequence[ImportRow]) -> str:
         [r.module, f"{r.milliseconds:.0f}", f"{r.beyond_python:.0f}", f"{r.beyond_numpy:.0f}"] for r in rows
     ]
     return aligned(["import", "ms", "beyond python", "beyond numpy"], lines)
+
+
+def scaling_table(rows: Sequence[ScalingRow]) -> str:
+    """A line per strategy: cost relative to the averaged step of the same side, at each K."""
+    sizes = list(dict.fromkeys(row.tasks for row in rows))
+    found = {(row.side, row.strategy, row.group_size, row.tasks): row for row in rows}
+    lines = []
+    for side, strategy, size in sorted({key[:3] for key in found}):
+        name = f"{side} {strategy}" + (f" by {size}" if size else "")
+        cells = [found.get((side, strategy, size, tasks)) for tasks in sizes]
+        lines.append([name, *("–" if row is None else three_digits(row.ratio) for row in cells)])
+    return aligned(["cost / averaged", *(f"K = {k}" for k in sizes)], lines)
 
 
 def csv_text(rows: Sequence[Any]) -> str:
@@ -147,6 +164,54 @@ def picture(rows: Sequence[Row]) -> bytes:
     panels[0].set_ylim(len(steps) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    return png_of(figure)
+
+
+def scaling_picture(rows: Sequence[ScalingRow]) -> bytes:
+    """A PNG: above, the strategies' cost against K; below, the grouped step's against the group size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sides = list(dict.fromkeys(row.side for row in rows))
+    figure = Figure(figsize=(5 * len(sides) + 0.5, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, len(sides), sharey="row", squeeze=False)
+    for column, side in enumerate(sides):
+        above, below = panels[0][column], panels[1][column]
+        own = [row for row in rows if row.side == side]
+        strategies = list(dict.fromkeys(row.strategy for row in own if row.strategy not in ("averaged", "grouped")))
+        for number, strategy in enumerate(strategies):
+            line = [row for row in own if row.strategy == strategy]
+            style = {"color": COLOURS[number], "marker": MARKERS[number], "label": strategy}
+            above.plot([row.tasks for row in line], [row.ratio for row in line], **style)
+        for number, tasks in enumerate(dict.fromkeys(row.tasks for row in own)):
+            line = [row for row in own if row.strategy == "grouped" and row.tasks == tasks]
+            style = {"color": COLOURS[number], "marker": MARKERS[number], "label": f"{tasks} tasks"}
+            below.plot([row.group_size for row in line], [row.ratio for row in line], **style)
+            first = line[0]
+            below.plot(
+                [row.group_size for row in line], [first.ratio / row.group_size for row in line],
+                color=COLOURS[number], linestyle=":", linewidth=1,
+            )  # fmt: skip
+        above.set_title(side)
+        above.set_xlabel("tasks")
+        below.set_xlabel("tasks in a group, s (dotted: 1/s)")
+        for panel in (above, below):
+            panel.set_xscale("log")
+            panel.set_yscale("log")
+            panel.set_xticks(sorted({row.tasks for row in own} | ({1} if panel is below else set())))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.minorticks_off()
+            panel.grid(color="0.9")
+            panel.legend(frameon=False)
+    for row in panels:
+        row[0].set_ylabel("cost, as a multiple of the averaged step's")
+    return png_of(figure)
+
+
+def png_of(figure: Any) -> bytes:
+    """The figure's PNG."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=130)
     return png.getvalue()

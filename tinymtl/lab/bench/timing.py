@@ -20,7 +20,7 @@ class Row:
 
     `status` is "timed", "disagrees" or "failed"; `note` says how far or why. `ratio` is the median over the
     rounds of this side's time over the floor's in the same round, `low` and `high` its quartiles; `cores` is
-    the CPU time used per second.
+    the CPU time used per second: below one, the machine was busy with something else.
     """
 
     threads: int
