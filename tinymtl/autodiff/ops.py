@@ -380,8 +380,8 @@ def _alike(tensors: Sequence[Any]) -> list[Array]:
 
 
 def library(*values: Any) -> ModuleType:
-    """The array library of the first value that is an array."""
-    return array_module(next(v for v in values if is_array(v)))
+    """The array library of the first value that is an array, NumPy's where none is."""
+    return array_module(next((v for v in values if is_array(v)), None))
 
 
 def _from_the_end(axis: int, ndim: int) -> int:
