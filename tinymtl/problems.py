@@ -276,6 +276,8 @@ class LinearSharedBottom(AnalyticProblem):
         rows = len(self.inputs)
         if self.inputs.ndim != 2 or trunk.weight.shape[0] != self.inputs.shape[1]:
             raise ValueError(f"inputs (N, D) {self.inputs.shape} and weight (D, d) {trunk.weight.shape} do not fit")
+        if len(linear) != len(self.targets):
+            raise ValueError(f"{len(linear)} heads need as many targets, got {len(self.targets)}")
         for k, (head, y) in enumerate(zip(linear, self.targets, strict=True)):
             if head.weight.shape[0] != trunk.weight.shape[1] or y.shape != (rows, head.weight.shape[1]):
                 raise ValueError(f"task {k + 1}: head {head.weight.shape} and targets {y.shape} do not fit the rest")

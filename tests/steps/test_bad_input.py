@@ -112,11 +112,14 @@ def infinity_in_x(x, labels, last):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_bad_batches(strategy, tasks, stacked, network, batch, bits, spoil, error, sentence):
-    x, labels = batch(tasks)
-    bad = spoil(x, labels, f"t{tasks - 1}")
-    sentence = sentence.format(last=f"t{tasks - 1}", K=tasks, more=tasks + 1)
-    assert_bad_input_moves_nothing(strategy(network(tasks, stacked)), (x, labels), bad, error, sentence, bits)
+def test_bad_batches(strategy, network, batch, bits, spoil, error, sentence):
+    for tasks in (1, 2, 5):
+        x, labels = batch(tasks)
+        bad = spoil(x, labels, f"t{tasks - 1}")
+        expected = sentence.format(last=f"t{tasks - 1}", K=tasks, more=tasks + 1)
+        for stacked in (True, False):
+            step = strategy(network(tasks, stacked))
+            assert_bad_input_moves_nothing(step, (x, labels), bad, error, expected, bits)
 
 
 # ------------------------------------------------------------ one task goes wrong, after others have had their turn
