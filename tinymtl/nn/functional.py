@@ -14,6 +14,7 @@ from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
 from tinymtl.autodiff.tensor import is_recording
 from tinymtl.backend import Array, array_module, device_of, to_device
+from tinymtl.kernels import fused
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -41,9 +42,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
         raise ValueError(f"a linear layer for {w.shape[0]} features got an input of shape {values.shape}")
     z = values.dot(w)
     if bias is not None:
-        z += bias.data
-    if relu:
-        array_module(z).maximum(z, 0, out=z)  # in place: the vjps below do not need the values before the ReLU
+        add_bias(z, bias.data, int(relu))  # in place: the vjps below do not need the values before the ReLU
+    elif relu:
+        array_module(z).maximum(z, 0, out=z)
     affine = record(
         z,
         (x, lambda g: g.dot(w.T)),  # dot, not matmul: matmul has no BLAS path for a one-column weight
@@ -52,8 +53,27 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
     )
     if not relu:
         return affine
-    mask = (z > 0).astype(z.dtype)  # as numbers: a product with booleans takes twice as long
-    return record(z, (affine, lambda g: g * mask))
+
+    def vjp_relu(g: Array) -> Array:
+        out = array_module(g).empty_like(g)
+        relu_gradient(out, g, z)
+        return out
+
+    return record(z, (affine, vjp_relu))
+
+
+@fused
+def add_bias(z: Array, bias: Array, relu: int) -> None:
+    """z ← z + b, and its ReLU if `relu`."""
+    z += bias
+    if relu:
+        np.maximum(z, 0, out=z)
+
+
+@fused
+def relu_gradient(out: Array, g: Array, z: Array) -> None:
+    """Let `out` be g where z > 0, else 0. Leading axes of g pass through."""
+    np.multiply(g, (z > 0).astype(z.dtype), out=out)  # a product with booleans would take twice as long
 
 
 def sum_rows(g: Array) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
 from tinymtl.backend import Array, array_module, is_array
+from tinymtl.kernels import fused
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
@@ -58,22 +59,32 @@ def cross_entropy_per_task(logits: Tensor, labels: Array) -> Tensor:
 def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Losses (K,) of logits (N, K, C) and labels (N, K), and their gradients at the logits (N, K, C)."""
     xp = array_module(logits)
-    rows, tasks, classes = logits.shape
+    rows, _, classes = logits.shape
     if rows == 0:
         raise ValueError("cross_entropy of an empty batch is not defined")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, these are {labels.dtype}")
     if xp is np:
         _check_range(labels, classes)
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    e = xp.exp(shifted)
-    total = e.sum(axis=-1, keepdims=True)
-    chosen = labels.reshape(-1).astype(np.int64, copy=False) + xp.arange(0, rows * tasks * classes, classes)
-    log_likelihood = shifted.reshape(-1)[chosen].reshape(rows, tasks) - xp.log(total[..., 0])
-    e *= 1.0 / rows / total
-    gradient = e.reshape(-1)
-    gradient[chosen] -= 1.0 / rows  # every row is chosen once, so that this needs no add.at
-    return -log_likelihood.mean(axis=0), gradient.reshape(logits.shape)
+    labels = xp.ascontiguousarray(labels, dtype=np.int64)
+    losses, gradient = xp.empty(labels.shape, logits.dtype), xp.empty(logits.shape, logits.dtype)
+    softmax_cross_entropy(losses, gradient, xp.ascontiguousarray(logits), labels, 1.0 / rows)
+    return losses.sum(axis=0), gradient
+
+
+@fused
+def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels: Array, scale: float) -> None:
+    """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C)."""
+    np.subtract(logits, logits.max(axis=-1, keepdims=True), out=gradient)
+    flat = gradient.reshape(-1)
+    chosen = labels.reshape(-1) + np.arange(0, flat.size, logits.shape[-1])
+    np.negative(flat[chosen].reshape(losses.shape), out=losses)
+    np.exp(gradient, out=gradient)
+    total = gradient.sum(axis=-1, keepdims=True)
+    losses += np.log(total[..., 0])
+    losses *= scale
+    gradient *= scale / total
+    flat[chosen] -= scale  # every row is chosen once, so that this needs no add.at
 
 
 def _check_range(labels: Array, classes: int) -> None:
@@ -99,26 +110,41 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any) -> Tensor:
     0.693147
     """
     x, t = _pair("binary_cross_entropy_with_logits", logits, targets)
-    losses, gradient = _binary_cross_entropy(x, t)
-    gradient *= 1.0 / x.size
-    return record(losses.mean(), (logits, lambda g: _scaled(gradient, g)))
+    losses, gradient = _binary_cross_entropy(x, t, 1.0 / x.size)
+    return record(losses.sum(), (logits, lambda g: _scaled(gradient, g)))
 
 
 def binary_cross_entropy_per_task(logits: Tensor, targets: Array) -> Tensor:
     """K binary cross-entropies at once: logits (N, K) and targets (N, K) → losses (K,)."""
     x, t = _pair("binary_cross_entropy_per_task", logits, targets)
-    losses, gradient = _binary_cross_entropy(x, t)
-    gradient *= 1.0 / len(x)
-    return record(losses.mean(axis=0), (logits, lambda g: gradient * g[..., None, :]))
+    losses, gradient = _binary_cross_entropy(x, t, 1.0 / len(x))
+    return record(losses.sum(axis=0), (logits, lambda g: gradient * g[..., None, :]))
 
 
-def _binary_cross_entropy(x: Array, t: Array) -> tuple[Array, Array]:
-    """The elements' losses, and their derivatives σ(x) − t."""
+def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Array]:
+    """The elements' losses and their derivatives, both times `scale`."""
     xp = array_module(x)
-    if xp is np and (t.min() < 0 or t.max() > 1):
+    if xp is np and (t.min() < 0 or t.max() > 1):  # a NaN gets its own error, in the loss
         raise ValueError(f"binary targets must lie in [0, 1]; found {float(t.min() if t.min() < 0 else t.max())}")
-    losses = xp.maximum(x, 0) - x * t + xp.log1p(xp.exp(-abs(x)))
-    return losses, xp.tanh(0.5 * x) * 0.5 + (0.5 - t)
+    losses, gradient = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
+    binary_cross_entropy(losses, gradient, xp.ascontiguousarray(x), xp.ascontiguousarray(t), scale)
+    return losses, gradient
+
+
+@fused
+def binary_cross_entropy(losses: Array, gradient: Array, x: Array, t: Array, scale: float) -> None:
+    """Write scale · (max(x, 0) − x t + ln(1 + e^−|x|)) and its derivative scale · (σ(x) − t)."""
+    np.abs(x, out=losses)
+    np.negative(losses, out=losses)
+    np.exp(losses, out=losses)
+    np.log1p(losses, out=losses)
+    losses += np.maximum(x, 0)
+    losses -= x * t
+    losses *= scale
+    np.multiply(x, 0.5, out=gradient)
+    np.tanh(gradient, out=gradient)  # σ(x) = ½ + ½ tanh(x/2), which never overflows
+    gradient *= 0.5 * scale
+    gradient += (0.5 - t) * scale
 
 
 def mse_loss(prediction: Tensor, target: Any) -> Tensor:

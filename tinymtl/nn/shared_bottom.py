@@ -150,7 +150,7 @@ class SharedBottom:
         if group is None:
             group = range(len(self.tasks))
         if self.stacked and len(group) > 1:
-            return self.losses_from_logits(self.stacked_logits(z, self.heads_of(group)), batch, group)
+            return self.losses_from_logits(self.stacked_logits(z, self.heads_of(group))[0], batch, group)
         return self._side_by_side([self._task_loss(k, z, batch) for k in group])
 
     def _task_loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
@@ -201,15 +201,15 @@ class SharedBottom:
             self._row_cache[key] = to_device(np.array(key), device_of(self.vector.data))
         return self._row_cache[key]
 
-    def stacked_logits(self, z: Tensor, heads: Tensor) -> Tensor:
-        """The predictions of several stacked heads side by side, (N, len(heads)·C)."""
-        logits = stacked_linear(z, heads, self._features)
+    def stacked_logits(self, z: Tensor, heads: Tensor) -> tuple[Tensor, Array]:
+        """The predictions of several stacked heads side by side, (N, len(heads)·C), and their weights likewise."""
+        logits, weight = stacked_linear(z, heads, self._features)
 
         def count(g: Array) -> Array:
             self.passes.head_backwards += len(heads.data) * _sweeps(g, logits.data)
             return g
 
-        return record(logits.data, (logits, count))
+        return record(logits.data, (logits, count)), weight
 
     def losses_from_logits(self, logits: Tensor, batch: Batch, group: Sequence[int]) -> Tensor:
         """The losses of stacked predictions."""

@@ -28,23 +28,20 @@ def stackable(heads: Sequence[Module], losses: Sequence[Callable[..., Tensor]]) 
     return linear
 
 
-def unstack(matrix: Array, features: int) -> tuple[Array, Array]:
-    """Rows (K, features·C + C) of weights and biases → weight (features, K·C), bias (K·C,), task by task."""
-    tasks = len(matrix)
-    weight = matrix[:, : -(matrix.shape[1] // (features + 1))].reshape(tasks, features, -1)
-    return weight.swapaxes(0, 1).reshape(features, -1), matrix[:, features * weight.shape[2] :].reshape(-1)
+def stacked_linear(z: Tensor, matrix: Tensor, features: int) -> tuple[Tensor, Array]:
+    """Z Vₖ + cₖ for all K heads side by side, and the weights Vₖ side by side.
 
-
-def stacked_linear(z: Tensor, matrix: Tensor, features: int) -> Tensor:
-    """Z Vₖ + cₖ for all K heads side by side.
-
-    Shapes: z (N, features), matrix (K, features·C + C) with a head's weight and bias in each row → (N, K·C).
+    Shapes: z (N, features), matrix (K, features·C + C) with a head's weight and bias in each row
+    → (N, K·C), (features, K·C).
     """
-    values = z.data
-    tasks = len(matrix.data)
-    weight, bias = unstack(matrix.data, features)
+    values, rows = z.data, matrix.data
+    tasks = len(rows)
+    outputs = rows.shape[1] // (features + 1)
+    weights, biases = rows[:, :-outputs], rows[:, -outputs:]
+    weight = weights.reshape(tasks, features, -1).swapaxes(0, 1).reshape(features, -1)
     out = values.dot(weight)
-    out += bias
+    by_task = out.reshape(len(out), tasks, -1)
+    by_task += biases
 
     def vjp_matrix(g: Array) -> Array:
         leading = g.shape[:-2]
@@ -54,4 +51,4 @@ def stacked_linear(z: Tensor, matrix: Tensor, features: int) -> Tensor:
         rows: Array = array_module(g).concatenate([weights.reshape(*leading, tasks, -1), biases], axis=-1)
         return rows
 
-    return record(out, (z, lambda g: g.dot(weight.T)), (matrix, vjp_matrix))
+    return record(out, (z, lambda g: g.dot(weight.T)), (matrix, vjp_matrix)), weight

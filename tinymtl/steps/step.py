@@ -51,8 +51,12 @@ class StepReport:
 
     @property
     def losses(self) -> Array:
-        """The losses (K,) on the host; on a GPU, reading them waits for the device."""
-        return to_host(self._losses)
+        """The losses (K,) on the host; on a GPU, reading them waits for the device, and checks that they are finite."""
+        losses = to_host(self._losses)
+        if losses is not self._losses and not np.isfinite(losses).all():
+            task = int(np.argmin(np.isfinite(losses)))
+            raise FloatingPointError(f"the loss of task {task} is {losses[task]}: the parameters are no longer to be used")
+        return losses
 
     def __repr__(self) -> str:
         losses = np.array2string(self.losses, precision=4, separator=", ")
@@ -191,7 +195,13 @@ def join(parts: Sequence[Array]) -> Array:
 
 
 def require_finite(losses: Array, names: Sequence[str], what: str = "loss") -> None:
-    """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite."""
+    """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite.
+
+    Only on the host: looking at a number on a GPU would make every step wait for it. There `StepReport.losses`
+    looks, when it is read.
+    """
+    if not isinstance(losses, np.ndarray):
+        return
     values = losses.tolist()
     if math.isfinite(sum(values)):
         return
@@ -204,10 +214,12 @@ def require_finite(losses: Array, names: Sequence[str], what: str = "loss") -> N
 
 
 def require_finite_gradients(gradients: Iterable[Array]) -> None:
-    """Raise a FloatingPointError where a flat gradient holds a NaN or an infinity."""
+    """Raise a FloatingPointError where a flat gradient on the host holds a NaN or an infinity."""
     for gradient in gradients:
+        if not isinstance(gradient, np.ndarray):
+            return
         g = gradient.reshape(-1)
-        if not math.isfinite(float(g.dot(g))) and not array_module(g).isfinite(g).all():
+        if not math.isfinite(float(g.dot(g))) and not np.isfinite(g).all():
             raise FloatingPointError(
                 "the gradient of a finite loss is not finite (a sqrt or log at 0?); nothing was updated"
             )

@@ -16,7 +16,6 @@ from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module
 from tinymtl.min_norm import gram_matrix
 from tinymtl.nn.shared_bottom import Batch, SharedBottom
-from tinymtl.nn.stacked_heads import unstack
 
 
 class DenseGradients:
@@ -88,12 +87,10 @@ def sweep_heads(model: SharedBottom, z: Tensor, batch: Batch) -> HeadSweep:
     everyone = range(len(model.tasks))
     cut = z.detach()
     if model.stacked:
-        logits = model.stacked_logits(cut, model.heads)
+        logits, weight = model.stacked_logits(cut, model.heads)
         losses = model.losses_from_logits(logits, batch, everyone)
-        xp = array_module(losses.data)
         # column block k of the logits feeds loss k alone, so that one sweep seeded with ones keeps tasks apart
-        found = sweep([losses], [xp.ones_like(losses.data)], [logits, model.heads])
-        weight, _ = unstack(model.heads.data, cut.shape[1])
+        found = sweep([losses], [model.constant([1.0] * len(everyone))], [logits, model.heads])
         at_z: DenseGradients | LinearHeadGradients = LinearHeadGradients(found[logits], weight, len(everyone))
         return HeadSweep(losses.data, model.flatten_heads(found, everyone, True), at_z)
     cut.requires_grad = True
