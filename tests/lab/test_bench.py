@@ -91,13 +91,13 @@ class Answers:
     def prepare(self, *_: object) -> tuple[str, object]:
         return ("unsupported", None) if self.parameters is None else ("parameters", self.parameters)
 
-    def block(self, seconds: float) -> tuple[str, object]:
+    def block(self, seconds: float, clock: str) -> tuple[str, object]:
         return "times", (next(self.times), 1.0)
 
 
 def rows_of(*answers: Answers) -> dict[str, timing.Row]:
     tiny = TINY["W1"]
-    return {row.side: row for row in timing.time_sides(list(answers), tiny, "averaged", "sgd", 1, 3, 0.0)}
+    return {row.side: row for row in timing.time_sides(list(answers), tiny, "averaged", "sgd", 1, 3, 0.0, "wall")}
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -129,7 +129,7 @@ def test_gap_of_min_norm_weights() -> None:
 def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "SIZES", (2, 4))
     monkeypatch.setitem(WORKLOADS, "W2", TINY["W2"])
-    rows = scaling.scaling_rows(sides.FLOOR, rounds=2, seconds=0.0)
+    rows = scaling.scaling_rows(sides.FLOOR, rounds=2, seconds=0.0, clock="cpu")
     forms = {(row.tasks, row.strategy, row.group_size) for row in rows}
     ungrouped = {(k, strategy, 0) for k in (2, 4) for strategy in STRATEGIES[:4]}
     assert forms == ungrouped | {(k, "grouped", s) for k, s in ((2, 1), (2, 2), (4, 1), (4, 2), (4, 4))}
@@ -171,6 +171,10 @@ def test_files_are_written_beside_and_renamed(tmp_path: Path, monkeypatch: pytes
         (["--workloads", "W1,W9"], "bench: there is no workload 'W9': choose from W1, W2, W3, W4, W5\n"),
         (["--strategies", "pcgrad"], f"bench: there is no strategy 'pcgrad': choose from {', '.join(STRATEGIES)}\n"),
         (["--sides", "tf"], f"bench: there is no side 'tf': choose from {', '.join(sides.SIDES)}\n"),
+        (
+            ["--clock", "cpu", "--threads", "2"],
+            "bench: --clock cpu adds up the threads' time, so it goes with --threads 1\n",
+        ),
         (["--rounds", "0"], "bench: --rounds is 0: at least one is needed\n"),
     ],
 )

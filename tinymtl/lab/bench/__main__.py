@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from . import report
@@ -11,7 +12,7 @@ from .min_norm_table import solver_rows
 from .scaling import ScalingRow, scaling_rows
 from .sides import FLOOR, SIDES, missing
 from .timing import Row, time_sides
-from .worker import Worker, in_fresh_process
+from .worker import CLOCKS, Worker, in_fresh_process
 from .workloads import STRATEGIES, WORKLOADS
 
 SOLVERS = "W5"
@@ -29,6 +30,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--threads", type=int, choices=(1, 2), default=1, help="for every side (default 1)")
     options.add_argument("--rounds", type=int, default=9, help="blocks per side (default 9)")
     options.add_argument("--seconds", type=float, default=0.2, help="length of a block (default 0.2)")
+    options.add_argument(
+        "--clock", choices=CLOCKS, default="wall",
+        help="cpu counts processor time, for one thread on a machine that is busy (default wall)",
+    )  # fmt: skip
     options.add_argument("--out", type=Path, help="folder for the CSV files and the picture")
     options.add_argument("--memory", action="store_true", help="peak memory instead of times")
     options.add_argument(
@@ -60,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     sides = choose(arguments.sides, list(SIDES), "side")
     if arguments.rounds < 1:
         raise Refused(f"--rounds is {arguments.rounds}: at least one is needed")
+    if arguments.clock == "cpu" and arguments.threads > 1:
+        raise Refused("--clock cpu adds up the threads' time, so it goes with --threads 1")
     if arguments.imports:
         imports = import_rows(arguments.rounds)
         print(report.import_table(imports))
@@ -92,7 +99,8 @@ def measure_scaling(arguments: argparse.Namespace, sides: list[str]) -> None:
     """The strategies' cost against the number of tasks and the size of a group, a fresh process per side."""
     rows: list[ScalingRow] = []
     for side in sides:
-        rows += in_fresh_process(scaling_rows, arguments.threads, side, arguments.rounds, arguments.seconds)
+        settings = (arguments.rounds, arguments.seconds, arguments.clock)
+        rows += in_fresh_process(scaling_rows, arguments.threads, side, *settings)
     print(report.scaling_table(rows))
     save(arguments.out, "scaling.csv", rows)
     if arguments.out is not None:
@@ -119,31 +127,19 @@ def measure_steps(
 ) -> None:
     """All steps, the sides in processes of their own; results are on disk after every step."""
     threads = arguments.threads
+    chosen = [WORKLOADS[name] for name in workloads if name != SOLVERS]
+    settings = (threads, arguments.rounds, arguments.seconds, arguments.clock)
     rows: list[Row] = []
     workers = [Worker(name, threads) for name in sides]
     try:
-        for name in workloads:
-            if name == SOLVERS:
-                continue
-            workload = WORKLOADS[name]
-            for strategy in workload.strategies:
-                for optimizer in workload.optimizers:
-                    if strategy not in strategies:
-                        continue
-                    found = list(
-                        time_sides(
-                            workers,
-                            workload,
-                            strategy,
-                            optimizer,
-                            threads,
-                            arguments.rounds,
-                            arguments.seconds,
-                        )
-                    )
-                    rows += found
-                    print(progress(found), flush=True)
-                    save(arguments.out, f"steps-{threads}.csv", rows)
+        for workload in chosen:
+            for strategy, optimizer in product(workload.strategies, workload.optimizers):
+                if strategy not in strategies:
+                    continue
+                found = list(time_sides(workers, workload, strategy, optimizer, *settings))
+                rows += found
+                print(progress(found), flush=True)
+                save(arguments.out, f"steps-{threads}.csv", rows)
     finally:
         for worker in workers:
             worker.close()

@@ -51,7 +51,7 @@ def memory_rows(sides: list[str], workload: Workload, strategy: str, threads: in
         worker = Worker(name, threads)
         status, _ = worker.prepare(workload, strategy, workload.optimizers[0])
         if status == "parameters":
-            worker.block(0.5)
+            worker.block(0.5, "wall")
             status, peak = worker.memory()
             if status == "memory":
                 yield MemoryRow(workload.name, strategy, name, peak)

@@ -28,7 +28,7 @@ class ScalingRow:
     ratio: float
 
 
-def scaling_rows(side: str, rounds: int, seconds: float) -> list[ScalingRow]:
+def scaling_rows(side: str, rounds: int, seconds: float, clock: str) -> list[ScalingRow]:
     """All strategies of a side at every K, taking turns block by block."""
     rows = []
     for tasks in SIZES:
@@ -42,7 +42,7 @@ def scaling_rows(side: str, rounds: int, seconds: float) -> list[ScalingRow]:
         times: dict[tuple[str, int], list[float]] = {key: [] for key in steps}
         for _ in range(rounds):
             for key, step in steps.items():
-                times[key].append(time_block(step, seconds)[0])
+                times[key].append(time_block(step, seconds, clock)[0])
         averaged = times["averaged", 0]
         for (strategy, size), own in times.items():
             ratio = statistics.median(a / b for a, b in zip(own, averaged, strict=True))

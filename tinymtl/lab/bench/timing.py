@@ -59,7 +59,7 @@ def initial_parameters(workload: Workload) -> list[np.ndarray]:
 
 def time_sides(
     workers: list[Worker], workload: Workload, strategy: str, optimizer: str,
-    threads: int, rounds: int, seconds: float,
+    threads: int, rounds: int, seconds: float, clock: str,
 ) -> Iterator[Row]:  # fmt: skip
     """Rows for the sides that have this step. The first worker is the floor: its parameters are the measure."""
 
@@ -89,7 +89,7 @@ def time_sides(
     for turn in range(rounds):
         # forwards, then backwards: no side always runs in the wake of the same neighbour
         for worker in agreeing if turn % 2 == 0 else reversed(agreeing):
-            status, answer = worker.block(seconds)
+            status, answer = worker.block(seconds, clock)
             if status == "times":
                 times[worker.name].append(answer[0])
                 cores[worker.name].append(answer[1])
