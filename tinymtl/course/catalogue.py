@@ -1,0 +1,114 @@
+"""The four assignments: their questions in order, and the rubrics of the parts that a person marks."""
+
+from __future__ import annotations
+
+from tinymtl.course.assignment import Assignment, Written
+from tinymtl.course.errors import CourseError
+from tinymtl.course.questions.adjoints import DERIVATIVES, UNBROADCAST
+from tinymtl.course.questions.groups import PARTITIONS, PASSES
+from tinymtl.course.questions.interval import INTERVAL
+from tinymtl.course.questions.moments import MOMENTS
+from tinymtl.course.questions.order import ORDER
+from tinymtl.course.questions.representation import ONE_PASS, UB_WEIGHTS, Z_GRADIENTS
+from tinymtl.course.questions.study import FIGURE, LOG, evidence
+from tinymtl.course.questions.tape import LOSSES, REUSE
+from tinymtl.course.questions.weights import K_TASKS, STATIONARY, TWO_TASKS, WORKSHEET
+
+A1 = Assignment(
+    "A1",
+    "Reverse mode",
+    (ORDER, REUSE, UNBROADCAST, DERIVATIVES, LOSSES),
+    (
+        Written(
+            "explain",
+            "Why 72 and 44",
+            (
+                (1, "says that c is used twice, by d and by L, and so receives two shares of its gradient"),
+                (1, "says that the recursion passes c's first share, 8, on twice: alone, and again inside the sum 14"),
+                (1, "accounts for both numbers: 8·3 = 24 = 72 − 48 too much for x, 8·2 = 16 = 44 − 28 for y"),
+            ),
+        ),
+    ),
+)
+
+A2 = Assignment(
+    "A2",
+    "The min-norm point",
+    (TWO_TASKS, K_TASKS, STATIONARY, WORKSHEET),
+    (
+        Written(
+            "explain",
+            "Why α favours the short gradient",
+            (
+                (
+                    1,
+                    "says that v is the point of the hull nearest to the origin, and that a short gradient is near it",
+                ),
+                (1, "gives an example with numbers, such as two orthogonal gradients of lengths 1 and 10"),
+                (1, "shows from g₁·v = g₂·v that the long gradient needs little weight to fall as fast"),
+                (1, "says what follows in practice: a loss in larger units, or a finished task, moves the compromise"),
+            ),
+        ),
+    ),
+)
+
+A3 = Assignment(
+    "A3",
+    "Steps",
+    (Z_GRADIENTS, UB_WEIGHTS, ONE_PASS, MOMENTS, PARTITIONS, PASSES),
+    (
+        Written(
+            "choice",
+            "When would you not use it?",
+            (
+                (1, "names one strategy and a situation, concrete enough to recognise in one's own work"),
+                (1, "gives the reason as a property of the strategy: its cost, its memory, or the direction it takes"),
+                (1, "supports it with a number from this notebook or one that is computed in the answer"),
+            ),
+        ),
+    ),
+)
+
+A4 = Assignment(
+    "A4",
+    "A small study",
+    (LOG, INTERVAL, FIGURE),
+    (
+        Written(
+            "claim",
+            "The claim",
+            (
+                (2, "states the mean difference, its 95 % interval, the metric and the number of pairs"),
+                (2, "the claim is what the interval allows: an interval with zero in it is called no difference shown"),
+                (1, "states the budget in minibatches and in trunk passes, and how the learning rates were chosen"),
+                (1, "claims nothing about other data, other networks or other budgets"),
+            ),
+        ),
+        Written(
+            "limits",
+            "The limits",
+            (
+                (1, "says how many seeds there are, and what difference this study could have seen"),
+                (1, "names one choice of the design that favours a method, such as the grid or the budget"),
+                (1, "says what the test set was used for, and that it was used once"),
+                (1, "names one thing that was not varied and might turn the result"),
+                (1, "says what the next experiment would be, and which result of it would change the claim"),
+            ),
+        ),
+    ),
+    evidence,
+)
+
+ASSIGNMENTS: dict[str, Assignment] = {assignment.name: assignment for assignment in (A1, A2, A3, A4)}
+
+
+def find(name: str) -> Assignment:
+    """The assignment of that name, in capitals or not.
+
+    >>> find("a2").title
+    'The min-norm point'
+    """
+    try:
+        return ASSIGNMENTS[str(name).upper()]
+    except KeyError:
+        raise CourseError(f"there is no assignment {name!r}: choose {', '.join(ASSIGNMENTS)}") from None

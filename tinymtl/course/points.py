@@ -1,0 +1,44 @@
+"""The hidden checks as nbgrader runs them: inside the notebook's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinymtl.course.assignment import Reply
+from tinymtl.course.catalogue import find
+from tinymtl.course.errors import CourseError
+from tinymtl.course.marking import Key, evaluate
+
+
+def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: int = 0) -> float:
+    """The points of one question, asked of the functions and variables in `namespace`.
+
+    As the last line of a hidden test this gives nbgrader its partial credit. The inputs, the marking and the
+    points are those of `grade`; the protection is not: code in the same process can lie to it.
+
+    Raises
+    ------
+    CourseError
+        For an unknown assignment or question.
+
+    Examples
+    --------
+    >>> points("A2", "two_tasks", {"two_task_weight": lambda g1, g2: 1.0})
+    1.0
+    """
+    chosen = find(assignment)
+    try:
+        asked = chosen.question(question)
+    except KeyError:
+        names = ", ".join(one.name for one in chosen.questions)
+        raise CourseError(f"{chosen.name} has no question {question!r}: choose {names}") from None
+    cases = chosen.draw(asked, seed)
+    replies = [
+        [
+            evaluate(namespace[case.name], case) if case.name in namespace else Reply(error="is not answered yet")
+            for case in group
+        ]
+        for group in cases
+    ]
+    return float(Key.make(asked, cases).mark(replies).points)

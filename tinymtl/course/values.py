@@ -1,0 +1,128 @@
+"""Plain values: what may cross between the grader and a student's process, as JSON.
+
+Numbers, booleans, short strings, None, lists, dicts with string keys, and arrays of numbers. Nothing else
+has a spelling here, so an object with clever methods cannot cross: only its plain value can, or nothing.
+The worker process loads this file by its path, so it imports NumPy and nothing of tinymtl.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+LARGEST = 200_000  # numbers and items in one value
+LONGEST_TEXT = 10_000  # characters in one string
+DEEPEST = 8  # lists and dicts inside one another
+LONGEST_LINE = 8_000_000  # characters of JSON in one message
+
+KINDS = {"b": "bool", "i": "int64", "u": "int64", "f": "float64"}  # NumPy's letter for a dtype → what it crosses as
+
+
+class NotPlain(Exception):
+    """A value that has no plain spelling; `code` is one of "objects", "large", "deep", "kind"."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+def encode(value: Any) -> Any:
+    """`value` as something that JSON can spell; arrays keep their shape and their kind of number.
+
+    Raises
+    ------
+    NotPlain
+        For an object of another class, an array of Python objects, or a value that is too large.
+
+    Examples
+    --------
+    >>> encode((1, np.float32(0.5), np.eye(2)))
+    [1, 0.5, {'array': [1.0, 0.0, 0.0, 1.0], 'shape': [2, 2], 'dtype': 'float64'}]
+    """
+    return _encode(value, DEEPEST, [LARGEST])
+
+
+def _encode(value: Any, depth: int, room: list[int]) -> Any:
+    room[0] -= 1  # one counter for the whole value, so that nesting cannot get around the limit
+    if room[0] < 0:
+        raise NotPlain("large")
+    if type(value) is int or type(value) is float:  # nearly always
+        return value
+    if depth < 0:
+        raise NotPlain("deep")
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value)
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise NotPlain("large")
+        return str(value)
+    if isinstance(value, list | tuple):
+        if len(value) > room[0]:
+            raise NotPlain("large")
+        return [_encode(item, depth - 1, room) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise NotPlain("kind", "dict")
+        return {str(key): _encode(item, depth - 1, room) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in KINDS:
+            raise NotPlain("objects")
+        if value.size > room[0]:  # asked before the numbers are touched: a broadcast view can be as large as it likes
+            raise NotPlain("large")
+        room[0] -= value.size
+        numbers = np.array(value, dtype=KINDS[value.dtype.kind], subok=False)
+        return {"array": numbers.ravel().tolist(), "shape": list(numbers.shape), "dtype": numbers.dtype.name}
+    raise NotPlain("kind", type(value).__name__)
+
+
+def decode(spelled: Any) -> Any:
+    """The value that `encode` spelled; raises ValueError where the spelling is not one of its own.
+
+    Examples
+    --------
+    >>> decode({"array": [1.0, 2.0], "shape": [2, 1], "dtype": "float64"})
+    array([[1.],
+           [2.]])
+    """
+    if isinstance(spelled, list):
+        return [decode(item) for item in spelled]
+    if not isinstance(spelled, dict):
+        return spelled
+    if set(spelled) != {"array", "shape", "dtype"}:
+        return {key: decode(item) for key, item in spelled.items()}
+    numbers, shape, dtype = spelled["array"], spelled["shape"], spelled["dtype"]
+    if not (isinstance(numbers, list) and all(isinstance(number, bool | int | float) for number in numbers)):
+        raise ValueError("an array whose items are not numbers")
+    if not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
+        raise ValueError("an array without a shape")
+    if dtype not in KINDS.values():
+        raise ValueError("an array of an unknown dtype")
+    try:
+        return np.array(numbers, dtype=dtype).reshape(shape)
+    except (OverflowError, TypeError) as problem:
+        raise ValueError("numbers that do not fit their array") from problem
+
+
+def loads(line: str | bytes) -> Any:
+    """JSON from an untrusted process; every way in which it can be malformed is a ValueError.
+
+    >>> loads('{"value": [1, NaN]}')
+    {'value': [1, nan]}
+    >>> loads("[" * 100_000)
+    Traceback (most recent call last):
+    ...
+    ValueError: a message that is nested too deeply
+    """
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("a message that is nested too deeply") from None
