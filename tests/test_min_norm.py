@@ -226,6 +226,13 @@ def test_active_set_campaign(family):
         assert 1 <= found.iterations <= 2 * len(gradients)
 
 
+def test_active_set_solves_few_systems():
+    """Starting from all gradients: about five systems at K = 40, where adding one at a time would take twenty."""
+    solves = [min_norm(gradients).iterations for family in FAMILIES for gradients in draws(family, (40,), 5)]
+    assert np.median(solves) <= 7
+    assert np.mean(solves) <= 10
+
+
 @every_solver
 @every_family
 def test_properties_of_every_solver(family, solver):
@@ -264,7 +271,7 @@ def test_float32_gradients_whose_squares_leave_float32(factor):
     gradients = np.random.default_rng(8).standard_normal((4, 50)) + 1.0
     found = min_norm((factor * gradients).astype(np.float32))
     np.testing.assert_allclose(found.weights, min_norm(gradients).weights, atol=1e-5)
-    assert found.squared_norm == pytest.approx(factor**2 * min_norm(gradients).squared_norm, rel=1e-5)
+    assert found.squared_norm / factor**2 == pytest.approx(min_norm(gradients).squared_norm, rel=1e-5)
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda G: np.repeat(G, 2, 1)[:, ::2]])
@@ -367,8 +374,8 @@ def test_two_gradients_in_the_three_regimes(solve):
 
 def test_two_gradients_far_apart_in_length_keep_the_digits_of_the_small_weight():
     w1, w2 = two_point_weights(1.0, -0.5, 1e12)
-    assert w2 == pytest.approx(1.5 / (1e12 + 2.0), rel=1e-15)
-    assert w1 == pytest.approx((1e12 + 0.5) / (1e12 + 2.0), rel=1e-15)
+    assert abs(w1 * (1e12 + 2.0) / (1e12 + 0.5) - 1.0) <= 1e-15
+    assert abs(w2 * (1e12 + 2.0) / 1.5 - 1.0) <= 1e-15
 
 
 @pytest.mark.parametrize("solver", ["closed-form", *SOLVERS])
@@ -607,6 +614,7 @@ def gram_with(i, j, value, K=3):
         ({"gram": gram_with(0, 0, np.inf)}, r"gram\[0, 0\] is inf"),
         ({"gram": gram_with(1, 0, np.nan, K=2)}, r"gram\[1, 0\] is nan"),
         ({"gram": gram_with(1, 1, np.inf, K=2)}, r"gram\[1, 1\] is inf"),
+        ({"gram": [[1.0, np.inf], [np.inf, 1.0]]}, r"gram\[0, 1\] is inf"),
         ({"gram": gram_with(0, 1, 0.5)}, r"symmetric, but \[0, 1\] is 0.5 and \[1, 0\] is 0.0"),
         ({"gram": gram_with(0, 1, 0.5, K=2)}, "symmetric"),
         ({"gram": gram_with(1, 1, -1.0)}, r"gram\[1, 1\] is a squared length"),
