@@ -5,6 +5,7 @@ import pytest
 
 from tinymtl.autodiff import check_gradient, gradient_error, record, tensor
 from tinymtl.autodiff.ops import exp, operand, tanh
+from tinymtl.nn import Dropout
 
 X = np.array([[0.3, -1.2, 0.7], [1.1, 0.2, -0.4]])
 
@@ -70,6 +71,16 @@ def test_the_error_falls_with_the_square_of_the_step_until_round_off_takes_over(
 
     assert 90 < error(1e-2) / error(1e-3) < 110  # truncation: h²
     assert error(1e-11) > 100 * error(1e-5)  # round-off: 1/h
+
+
+def test_a_network_with_dropout_can_be_checked():
+    layer = Dropout(0.5, rng=0)
+
+    def call(x):
+        layer.rng = np.random.default_rng(0)
+        return layer(tanh(x))
+
+    assert check_gradient(call, [X]) < 1e-9
 
 
 def test_directions_come_from_the_seed():

@@ -1,0 +1,238 @@
+"""Losses against closed forms worked by hand, their plain compositions, and bad input."""
+
+import numpy as np
+import pytest
+
+from tinymtl.autodiff import grad, ops, tensor
+from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
+from tinymtl.nn.losses import binary_cross_entropy_per_task, cross_entropy_per_task
+
+LOSSES = [cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss]
+
+
+def value_and_gradient(loss, prediction, target):
+    x = tensor(np.array(prediction, dtype=np.float64), requires_grad=True)
+    out = loss(x, target)
+    return out.item(), grad(out, x)[0]
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def test_cross_entropy_by_hand():
+    # softmax (1, 2, 5)/8 and (1, 1, 2)/4
+    logits = np.log([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]])
+    value, g = value_and_gradient(cross_entropy, logits, [1, 2])
+    assert value == pytest.approx((np.log(4) + np.log(2)) / 2, abs=1e-14)
+    expected = [[1 / 16, -6 / 16, 5 / 16], [1 / 8, 1 / 8, -2 / 8]]  # (softmax − onehot) / N
+    np.testing.assert_allclose(g, expected, atol=1e-15)
+
+
+def test_cross_entropys_gradient_is_softmax_minus_onehot():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((50, 7)) * 3, rng.integers(0, 7, 50)
+    value, g = value_and_gradient(cross_entropy, logits, labels)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert value == pytest.approx(-np.log(p[np.arange(50), labels]).mean(), abs=1e-13)
+    np.testing.assert_allclose(g, (p - np.eye(7)[labels]) / 50, atol=1e-15)
+    np.testing.assert_allclose(g.sum(1), 0, atol=1e-16)
+
+
+def test_cross_entropy_is_its_composition():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.standard_normal((20, 5)), rng.integers(0, 5, 20)
+
+    def plain(x, labels):
+        return -ops.log_softmax(x)[np.arange(20), labels].mean()
+
+    value, g = value_and_gradient(cross_entropy, logits, labels)
+    plain_value, plain_g = value_and_gradient(plain, logits, labels)
+    assert value == pytest.approx(plain_value, abs=1e-14)
+    np.testing.assert_allclose(g, plain_g, atol=1e-15)
+
+
+def test_binary_cross_entropy_by_hand():
+    # σ = 3/4, 1/4 and ½
+    value, g = value_and_gradient(binary_cross_entropy_with_logits, np.log([3.0, 1 / 3, 1.0]), [1, 1, 0.25])
+    assert value == pytest.approx((np.log(4 / 3) + np.log(4) + np.log(2)) / 3, abs=1e-14)
+    np.testing.assert_allclose(g, np.array([-0.25, -0.75, 0.25]) / 3, atol=1e-15)  # (σ − t) / N
+
+
+def test_binary_cross_entropy_is_its_composition():
+    rng = np.random.default_rng(2)
+    logits, targets = rng.standard_normal((20, 3)), rng.random((20, 3))
+
+    def plain(x, t):
+        p = ops.sigmoid(x)
+        return -(t * ops.log(p) + (1 - t) * ops.log(1 - p)).mean()
+
+    value, g = value_and_gradient(binary_cross_entropy_with_logits, logits, targets)
+    plain_value, plain_g = value_and_gradient(plain, logits, targets)
+    assert value == pytest.approx(plain_value, abs=1e-14)
+    np.testing.assert_allclose(g, plain_g, atol=1e-15)
+
+
+def test_two_classes_are_one_logit():
+    x = np.array([0.3, -2.0, 1.7])
+    labels = np.array([1, 0, 0])
+    binary, g = value_and_gradient(binary_cross_entropy_with_logits, x, labels)
+    two, h = value_and_gradient(cross_entropy, np.stack([0 * x, x], 1), labels)
+    assert binary == pytest.approx(two, abs=1e-15)
+    np.testing.assert_allclose(g, h[:, 1], atol=1e-16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_overflow_and_no_warning_at_a_thousand(dtype):
+    logits = tensor(np.array([1000.0, -1000.0, 1000.0, -1000.0]), requires_grad=True, dtype=dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        out = binary_cross_entropy_with_logits(logits, [1, 0, 0, 1])
+        (g,) = grad(out, logits)
+        assert out.item() == 500.0  # (0 + 0 + 1000 + 1000) / 4
+        assert g.tolist() == [0.0, 0.0, 0.25, -0.25]
+        rows = tensor(np.array([[1000.0, 0.0, -1000.0]] * 3), requires_grad=True, dtype=dtype)
+        out = cross_entropy(rows, [0, 1, 2])
+        (g,) = grad(out, rows)
+        assert out.item() == 1000.0  # (0 + 1000 + 2000) / 3
+        np.testing.assert_allclose(g * 3, [[0, 0, 0], [1, -1, 0], [1, 0, -1]], rtol=1e-6)
+
+
+def test_mse_and_l1_by_hand():
+    value, g = value_and_gradient(mse_loss, [[1.0, 2.0], [3.0, 4.0]], [[1.0, 4.0], [0.0, 4.0]])
+    assert value == 13 / 4
+    np.testing.assert_allclose(g, [[0, -1.0], [1.5, 0]], atol=1e-16)  # 2 (p − t) / 4
+    value, g = value_and_gradient(l1_loss, [[1.0, 2.0], [3.0, 4.0]], [[1.0, 4.0], [0.0, 4.0]])
+    assert value == 5 / 4
+    np.testing.assert_allclose(g, [[0, -0.25], [0.25, 0]], atol=1e-16)  # sign / 4, and 0 where they are equal
+
+
+def test_mse_and_l1_are_their_compositions():
+    rng = np.random.default_rng(3)
+    p, t = rng.standard_normal((2, 30))
+    for loss, plain in (
+        (mse_loss, lambda x, t: ((x - t) ** 2).mean()),
+        (l1_loss, lambda x, t: ops.maximum(x - t, t - x).mean()),
+    ):
+        value, g = value_and_gradient(loss, p, t)
+        plain_value, plain_g = value_and_gradient(plain, p, t)
+        assert value == pytest.approx(plain_value, abs=1e-15)
+        np.testing.assert_allclose(g, plain_g, atol=1e-16)
+
+
+# ---------------------------------------------------------------- K tasks at once
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_cross_entropy_per_task_is_k_cross_entropies(tasks, classes):
+    rng = np.random.default_rng(4)
+    logits, labels = rng.standard_normal((9, tasks * classes)), rng.integers(0, classes, (9, tasks))
+    x = tensor(logits, requires_grad=True)
+    together = cross_entropy_per_task(x, labels)
+    separate = [
+        cross_entropy(x[:, k * classes : (k + 1) * classes], np.ascontiguousarray(labels[:, k])) for k in range(tasks)
+    ]
+    np.testing.assert_allclose(together.data, [loss.item() for loss in separate], rtol=1e-14)
+    weights = rng.standard_normal(tasks)
+    (g,) = grad(together, x, [weights])
+    (h,) = grad(separate, x, list(weights))
+    np.testing.assert_allclose(g, h, rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+def test_binary_cross_entropy_per_task_is_k_of_them(tasks):
+    rng = np.random.default_rng(5)
+    x, targets = tensor(rng.standard_normal((9, tasks)), requires_grad=True), rng.random((9, tasks))
+    together = binary_cross_entropy_per_task(x, targets)
+    separate = [binary_cross_entropy_with_logits(x[:, k : k + 1], targets[:, k]) for k in range(tasks)]
+    np.testing.assert_allclose(together.data, [loss.item() for loss in separate], rtol=1e-14)
+    weights = rng.standard_normal(tasks)
+    (g,) = grad(together, x, [weights])
+    (h,) = grad(separate, x, list(weights))
+    np.testing.assert_allclose(g, h, rtol=1e-13, atol=1e-16)
+
+
+# ---------------------------------------------------------------- what they take
+
+
+def test_targets_of_any_kind():
+    x = tensor(np.array([[0.5, -1.0], [2.0, 0.0]]), requires_grad=True)
+    expected = cross_entropy(x, np.array([1, 0])).item()
+    for labels in ([1, 0], (1, 0), *(np.array([1, 0], d) for d in ("i1", "u1", "i8", "u8"))):
+        assert cross_entropy(x, labels).item() == expected
+    column = tensor(np.array([[0.5], [2.0]]), requires_grad=True)
+    for loss in (binary_cross_entropy_with_logits, mse_loss, l1_loss):
+        expected = loss(column, np.array([[1.0], [0.0]])).item()
+        for targets in ([1, 0], [[1], [0]], np.array([True, False]), np.float32([1, 0]), tensor([1.0, 0.0])):
+            out = loss(column, targets)
+            assert (out.item(), out.dtype, grad(out, column)[0].shape) == (expected, np.float64, (2, 1))
+
+
+def test_predictions_may_be_plain_arrays():
+    assert cross_entropy(np.zeros((3, 2)), [0, 1, 0]).item() == pytest.approx(np.log(2))
+    assert binary_cross_entropy_with_logits(np.zeros(3), [0, 1, 0]).item() == pytest.approx(np.log(2))
+    assert (mse_loss([1.0, 3.0], [0, 0]).item(), l1_loss([1, 3], [0, 0]).item()) == (5.0, 2.0)
+
+
+def test_targets_are_left_alone():
+    x = tensor(np.random.default_rng(6).standard_normal((4, 3)), requires_grad=True)
+    for loss, target in ((cross_entropy, np.array([0, 1, 2, 0])), (mse_loss, np.ones((4, 3)))):
+        before = target.copy()
+        target.flags.writeable = False
+        x.data.flags.writeable = False
+        grad(loss(x, target), x)
+        np.testing.assert_array_equal(target, before)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "error", "message"),
+    [
+        ((2, 3), [0, 3], ValueError, r"labels must lie in 0 … 2 for 3 classes; found 3"),
+        ((2, 3), [0, -1], ValueError, r"labels must lie in 0 … 2 for 3 classes; found -1"),
+        ((2, 3), [0.0, 1.0], TypeError, "labels must be integers, these are float64"),
+        ((2, 3), [True, False], TypeError, "labels must be integers, these are bool"),
+        ((2, 3), [0, 1, 2], ValueError, r"takes logits \(N, C\) and labels \(N,\); got \(2, 3\) and \(3,\)"),
+        ((2, 3), [[0], [1]], ValueError, r"got \(2, 3\) and \(2, 1\)"),
+        ((2, 3), 1, ValueError, r"got \(2, 3\) and \(\)"),
+        ((3,), [0, 1, 2], ValueError, r"got \(3,\) and \(3,\)"),
+        ((0, 3), np.zeros(0, int), ValueError, "cross_entropy of an empty batch is not defined"),
+    ],
+)
+def test_labels_that_cannot_be(logits, labels, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy(tensor(np.zeros(logits)), labels)
+
+
+@pytest.mark.parametrize("targets", [[0.5, 1.1], [-0.1, 0.5], [0, 2]])
+def test_binary_targets_that_cannot_be(targets):
+    odd = next(t for t in targets if not 0 <= t <= 1)
+    with pytest.raises(ValueError, match=rf"binary targets must lie in \[0, 1\]; found {float(odd)}"):
+        binary_cross_entropy_with_logits(tensor(np.zeros(2)), targets)
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy_with_logits, mse_loss, l1_loss])
+@pytest.mark.parametrize(
+    ("prediction", "target"),
+    [((3,), (3, 1)), ((3, 2), (3,)), ((3, 1), (1, 3)), ((3,), ()), ((3, 1), (2,)), ((3,), (2,))],
+)
+def test_shapes_that_would_broadcast_are_refused(loss, prediction, target):
+    with pytest.raises(ValueError, match=rf"{loss.__name__}: a prediction of shape .* do not match"):
+        loss(tensor(np.zeros(prediction)), np.zeros(target))
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy_with_logits, mse_loss, l1_loss])
+def test_an_empty_batch_is_refused(loss):
+    with pytest.raises(ValueError, match=f"{loss.__name__} of an empty batch is not defined"):
+        loss(tensor(np.zeros((0, 2))), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_target_that_wants_a_gradient_is_refused(loss):
+    with pytest.raises(ValueError, match=r"target of a loss is a constant.*detach\(\) it"):
+        loss(tensor(np.zeros((2, 2))), tensor(np.zeros((2, 2)), requires_grad=True))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_of_constants_is_a_constant(loss):
+    target = np.array([0, 1]) if loss is cross_entropy else np.zeros((2, 3))
+    out = loss(tensor(np.zeros((2, 3))), target)
+    assert (out.shape, out.requires_grad) == ((), False)
