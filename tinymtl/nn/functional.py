@@ -103,6 +103,18 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: in
     return record(z, (x, vjp_x), (weight, vjp_weight), (bias, vjp_bias))
 
 
+def conv_pool2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(max_pool2d(conv2d(x, weight, bias), 2)) as one operation, which never writes the convolution's result."""
+    values = operand(x)
+    k = weight.shape[-1]
+    if values.ndim != 4 or values.shape[1] != weight.shape[1] or min(values.shape[2:]) <= k:
+        raise ValueError(
+            f"a convolution of {weight.shape[1]} channels by {k}×{k} and a 2×2 pool got an input of shape {values.shape}"
+        )
+    z, vjp_x, vjp_weight, vjp_bias = convolution.conv_pool2d(values, weight.data, bias.data)
+    return record(z, (x, vjp_x), (weight, vjp_weight), (bias, vjp_bias))
+
+
 def max_pool2d(x: Tensor, size: int) -> Tensor:
     """The largest element of each size × size window of x (N, C, H, W); the first of equal ones gets the gradient.
 

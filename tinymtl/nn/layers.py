@@ -31,6 +31,11 @@ class Module:
         for value in vars(self).values():
             yield from _parameters_of(value)
 
+    def generators(self) -> Iterator[np.random.Generator]:
+        """The random generators that draw this module's masks: what a checkpoint keeps besides the parameters."""
+        for value in vars(self).values():
+            yield from _generators_of(value)
+
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
         """Change the parameters' dtype ("float32", "float64") or device ("cpu", "cuda") in place; returns self."""
         for p in self.parameters():
@@ -46,6 +51,16 @@ def _parameters_of(value: Any) -> Iterator[Parameter]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _parameters_of(item)
+
+
+def _generators_of(value: Any) -> Iterator[np.random.Generator]:
+    if isinstance(value, np.random.Generator):
+        yield value
+    elif isinstance(value, Module):
+        yield from value.generators()
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _generators_of(item)
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Parameter:
@@ -244,8 +259,8 @@ class LeNet(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, in_channels, image_size, image_size) → (N, hidden)."""
-        x = ops.relu(functional.max_pool2d(self.conv1(x), 2))
-        x = self.conv2(x)
+        x = functional.conv_pool2d(x, self.conv1.weight, self.conv1.bias)
+        x = functional.conv_pool2d(x, self.conv2.weight, self.conv2.bias)
+        # a dropped channel is 0 and a kept one scaled up, and neither pool nor ReLU minds which of them comes first
         x = functional.dropout(x, self.dropout, self.rng, channels=True)
-        x = ops.relu(functional.max_pool2d(x, 2))
         return functional.linear(functional.flatten(x), self.linear.weight, self.linear.bias, relu=True)
