@@ -177,7 +177,7 @@ def conv_pool2d(x: Array, weight: Array, bias: Array) -> tuple[Array, Vjp, Vjp, 
         batch_first(y),
         _over_leading_axes(lambda g: rows.input_gradient(routed_rows(g))),
         _over_leading_axes(lambda g: rows.weight_gradient(routed_rows(g))),
-        _over_leading_axes(lambda g: (batch_last(g) * (winner > 0)).sum((0, 1, 3))),
+        _over_leading_axes(lambda g: (batch_last(g) * (winner > 0)).sum((0, 1)).sum(1)),
     )
 
 

@@ -170,9 +170,9 @@ def _keep_freed_memory() -> None:
     """Once per process: let glibc's malloc keep what it frees, so that the next step finds it mapped.
 
     Activations and gradients of a few MB come and go in every step. By default malloc returns such blocks
-    to the system, and getting them back page by page costs a LeNet step 1.1 to 1.3×. Its limits follow the
-    largest block freed so far, up to 32 MB (mallopt(3), "M_MMAP_THRESHOLD"), so one untouched block that is
-    freed at once raises them: from then on the process holds up to 64 MB that it has freed. Other C libraries do
-    not care.
+    to the system; getting them back page by page costs LeNet's convolutions a tenth of their time. Its limits
+    follow the largest block freed so far, up to 32 MB (mallopt(3), "M_MMAP_THRESHOLD"), so one untouched block that
+    is freed at once raises them: from then on the process may hold up to 62 MB that it has freed. Other C
+    libraries do not care.
     """
     np.empty(31 << 20, np.uint8)
