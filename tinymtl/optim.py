@@ -182,7 +182,8 @@ def adam(
     """Both moments and the step; `step_size` is lr/(1 − β₁ᵗ), `correction` 1/√(1 − β₂ᵗ)."""
     if weight_decay:
         g = g + weight_decay * p
-    scratch = one_minus_beta1 * g
+    scratch = np.empty_like(p)  # not `one_minus_beta1 * g`: of a 0-d array NumPy makes a scalar
+    np.multiply(g, one_minus_beta1, out=scratch)
     m *= beta1
     m += scratch
     np.multiply(g, g, out=scratch)
@@ -207,6 +208,8 @@ def _check_shapes(parameters: Sequence[Tensor], gradients: Sequence[Array], *mem
     if len(parameters) != len(gradients):
         raise ValueError(f"{len(parameters)} parameters need as many gradients, {len(gradients)} given")
     for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+        if isinstance(parameter.data, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
+            parameter.data = np.asarray(parameter.data)
         if parameter.data.shape != gradient.shape:
             raise ValueError(f"parameter {i} has shape {parameter.data.shape}, its gradient {gradient.shape}")
     for memory in memories:

@@ -1,0 +1,216 @@
+"""The house: imports run downward only, one module knows about CuPy, and importing the package costs little."""
+
+import ast
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinymtl
+
+PACKAGE = Path(tinymtl.__file__).parent
+
+#: The rooms from the ground up. Those on one floor do not import one another.
+FLOORS = [
+    ["backend"],
+    ["kernels"],
+    ["autodiff"],
+    ["nn"],
+    ["optim", "min_norm"],
+    ["steps"],
+    ["problems"],
+    ["trace"],
+    ["data"],
+    ["lab"],
+    ["course"],
+    ["cli"],
+    ["__main__"],
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+#: Programs of their own that use the package from outside, by its public names.
+PROGRAMS = [PACKAGE / "lab" / "bench"]
+BY_NAME = ("__import__", "import_module", "importlib.import_module")
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def name(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def statements(tree):
+    """Every node that runs: all but what stands under `if TYPE_CHECKING:`."""
+    for node in ast.iter_child_nodes(tree):
+        if is_type_checking(node):
+            for other in node.orelse:
+                yield other
+                yield from statements(other)
+        else:
+            yield node
+            yield from statements(node)
+
+
+@functools.cache
+def imported(path, source=None):
+    """The modules that a file imports, at its top or inside functions, with the line."""
+    parents = ["tinymtl", *path.relative_to(PACKAGE).parts[:-1]]
+    found = []
+    for node in statements(ast.parse(path.read_text() if source is None else source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found.append((alias.name, node.lineno))
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from tinymtl import nn` imports the room nn; `from tinymtl.nn import Linear` imports tinymtl.nn
+            names = [f"{module}.{alias.name}" if module == "tinymtl" else module for alias in node.names]
+            found += [(name, node.lineno) for name in names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME:
+            first = node.args[0] if node.args else None
+            found.append((first.value if isinstance(first, ast.Constant) else "a computed name", node.lineno))
+    return found
+
+
+def uses_of_the_package_itself(path):
+    """What a file takes from the package by `import tinymtl`: attribute names."""
+    return {
+        node.attr
+        for node in statements(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tinymtl"
+    }
+
+
+def upward(path, source=None):
+    """The imports of a file that do not run downward."""
+    here = room(path)
+    for module, line in imported(path, source):
+        parts = module.split(".")
+        if parts[0] != "tinymtl" or module == "tinymtl" or parts[1] == here:
+            continue
+        there = FLOOR.get(parts[1])
+        if there is None or there >= FLOOR[here]:
+            yield f"{name(path)}:{line} imports {module}"
+
+
+def test_every_room_has_its_floor():
+    assert {room(path) for path in FILES} <= set(FLOOR)
+    assert len(FILES) > 20
+
+
+def is_program(path):
+    return any(path.is_relative_to(program) for program in PROGRAMS)
+
+
+def test_imports_run_downward_only():
+    assert [found for path in FILES for found in upward(path)] == []
+
+
+def test_the_package_itself_is_used_from_outside_only():
+    """`import tinymtl` brings in all that the package exports: below that, it may only tell a version or a place."""
+    exported = max(FLOOR[module.split(".")[1]] for module, _ in imported(PACKAGE / "__init__.py"))
+    for path in FILES:
+        inside = FLOOR[room(path)] <= exported and not is_program(path)
+        if inside and any(module == "tinymtl" for module, _ in imported(path)):
+            assert uses_of_the_package_itself(path) <= {"__version__", "__file__"}, name(path)
+
+
+def test_programs_are_imported_by_nobody():
+    for path in FILES:
+        if not is_program(path):
+            assert not [m for m, _ in imported(path) if m.startswith("tinymtl.lab.bench")], name(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "caught"),
+    [
+        ("nn/layers.py", "from tinymtl.steps import MGDA", True),
+        ("nn/layers.py", "def f():\n    from tinymtl.optim import SGD", True),
+        ("nn/layers.py", "import tinymtl.lab.train as t", True),
+        ("nn/layers.py", "from ..steps import mgda", True),
+        ("nn/layers.py", "from .. import steps", True),
+        ("nn/layers.py", "from tinymtl import problems", True),
+        ("nn/layers.py", "import importlib\nimportlib.import_module('tinymtl.data')", True),
+        ("nn/layers.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import tinymtl.data", True),
+        ("optim.py", "import tinymtl.min_norm", True),
+        ("autodiff/ops.py", "import tinymtl.somewhere_new", True),
+        ("nn/layers.py", "if TYPE_CHECKING:\n    from tinymtl.steps import MGDA", False),
+        ("nn/layers.py", "from tinymtl.nn import losses\nfrom . import functional\nimport tinymtl.autodiff", False),
+        ("cli.py", "from tinymtl import lab, data\nimport tinymtl", False),
+    ],
+)
+def test_the_walk_finds_what_it_should(file, source, caught):
+    assert bool(list(upward(PACKAGE / file, source))) is caught
+
+
+# ---------------------------------------------------------------- NumPy or CuPy
+
+
+def test_only_the_backend_imports_cupy():
+    libraries = {name(path): {module.split(".")[0] for module, _ in imported(path)} for path in FILES}
+    assert [file for file, names in libraries.items() if names & {"cupy", "cupyx"}] == ["backend.py"]
+
+
+#: Arithmetic that is NumPy's on purpose: on Python numbers, or on arrays that were brought to the host before.
+ON_THE_HOST = {
+    "autodiff/gradcheck.py": {"abs", "max", "maximum"},
+    "autodiff/ops.py": {"log"},  # of a number
+    "nn/layers.py": {"sqrt"},  # of a number
+    "nn/shared_bottom.py": {"prod"},  # of a shape
+}
+FUNCTIONS = {"where", "sum", "mean", "max", "min", "prod", "dot", "einsum", "stack", "argmax", "clip", "broadcast_to"}
+
+
+def arithmetic_by_hand(source):
+    """The `np.` arithmetic in functions that get arrays from anywhere; a fused operation's twin is for the host."""
+
+    def walk(node):
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "fused" for d in node.decorator_list):
+            return
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "np":
+            function = node.func.attr
+            if function in FUNCTIONS or isinstance(getattr(np, function), np.ufunc):
+                yield function
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    return set(walk(ast.parse(source)))
+
+
+def test_arrays_that_may_be_on_a_device_are_left_to_their_own_library():
+    found = {name(p): arithmetic_by_hand(p.read_text()) for p in FILES if room(p) in ("autodiff", "nn", "optim")}
+    assert {file: functions for file, functions in found.items() if functions} == ON_THE_HOST
+
+
+def test_the_walk_finds_arithmetic():
+    assert arithmetic_by_hand("def f(x):\n    return np.exp(np.asarray(x)) + np.where(x, 1, 0)") == {"exp", "where"}
+    assert arithmetic_by_hand("@fused\ndef f(x):\n    np.exp(x, out=x)") == set()
+
+
+# ---------------------------------------------------------------- what importing costs
+
+
+def modules_after(statement):
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return {module.split(".")[0] for module in run.stdout.split()}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = modules_after("import tinymtl")
+    assert {"tinymtl", "numpy"} <= loaded
+    assert not loaded & {"matplotlib", "cupy", "cupyx", "tqdm", "torch", "scipy", "IPython", "nbformat", "nbconvert"}
+
+
+def test_neither_does_the_command():
+    assert not modules_after("import tinymtl.cli") & {"matplotlib", "cupy", "tqdm", "torch"}
