@@ -173,6 +173,13 @@ def test_predictions_may_be_plain_arrays():
     assert (mse_loss([1.0, 3.0], [0, 0]).item(), l1_loss([1, 3], [0, 0]).item()) == (5.0, 2.0)
 
 
+def test_a_single_number_has_a_loss():
+    value, g = value_and_gradient(binary_cross_entropy_with_logits, 0.0, 1)
+    assert (value, g.tolist()) == (pytest.approx(np.log(2), abs=1e-15), -0.5)
+    assert value_and_gradient(mse_loss, 3.0, 1) == (4.0, 4.0)
+    assert value_and_gradient(l1_loss, 3.0, 1) == (2.0, 1.0)
+
+
 def test_targets_are_left_alone():
     x = tensor(np.random.default_rng(6).standard_normal((4, 3)), requires_grad=True)
     for loss, target in ((cross_entropy, np.array([0, 1, 2, 0])), (mse_loss, np.ones((4, 3)))):

@@ -120,6 +120,14 @@ def test_to_a_device_that_is_not_there_leaves_the_model_alone():
     assert np.shares_memory(model.shared_parameters()[0].data, before)
 
 
+def test_a_part_of_a_model_cannot_move_alone():
+    model = network()
+    for part in (model.trunk, model.tasks[1].head):
+        with pytest.raises(ValueError, match="part of a SharedBottom: call `to` of the whole model"):
+            part.to("float64")
+    assert {p.dtype for p in everything(model)} == {np.dtype(np.float32)}
+
+
 def test_mixed_dtypes_become_the_wider_one():
     trunk = nn.MLP([5, 4]).to("float64")
     assert SharedBottom(trunk, [Task("a", nn.Linear(4, 3), nn.cross_entropy)]).vector.dtype == np.float64

@@ -39,6 +39,8 @@ class Module:
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
         """Change the parameters' dtype ("float32", "float64") or device ("cpu", "cuda") in place; returns self."""
         for p in self.parameters():
+            if p.bound:  # its values would be copied back into the vector, in the vector's dtype
+                raise ValueError("this module is part of a SharedBottom: call `to` of the whole model")
             p.data = to_device(to_host(p.data).astype(dtype or p.dtype), device or device_of(p.data))
         return self
 

@@ -43,6 +43,11 @@ class Parameter(Tensor):
             raise ValueError(f"values of shape {np.shape(values)} do not fit a parameter of shape {self._array.shape}")
         self._array[...] = to_device(to_host(values), device_of(self._array)).astype(self._array.dtype, copy=False)
 
+    @property
+    def bound(self) -> bool:
+        """Whether the values are a part of a block's vector."""
+        return self._bound
+
     def bind(self, view: Array) -> None:
         """Make this parameter a view of a block's vector; the view's values count from now on."""
         self._array = view
