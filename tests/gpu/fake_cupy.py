@@ -149,9 +149,9 @@ class ndarray:
     def __setitem__(self, index, value):
         key = _index(index)
         for part in key if isinstance(key, tuple) else (key,):
-            if isinstance(part, np.ndarray) and part.dtype != bool and not isinstance(key, tuple):
-                if len(np.unique(part)) < part.size:
-                    raise IndexError("duplicate indices in an assignment: which value stays is undefined in CuPy")
+            picks = isinstance(part, np.ndarray) and part.dtype != bool and not isinstance(key, tuple)
+            if picks and len(np.unique(part)) < part.size:
+                raise IndexError("duplicate indices in an assignment: which value stays is undefined in CuPy")
         tally.launch("setitem")
         self._host[key] = _host(value)
 
@@ -190,12 +190,12 @@ def _binary(name):
     return method, reflected
 
 
-for _name in "add sub mul truediv floordiv mod pow matmul".split():
+for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]:
     _method, _reflected = _binary(_name)
     setattr(ndarray, f"__{_name}__", _method)
     setattr(ndarray, f"__r{_name}__", _reflected)
     setattr(ndarray, f"__i{_name}__", _binary("i" + _name)[0])
-for _name in "lt le eq ne gt ge and_ or_ xor".split():
+for _name in ["lt", "le", "eq", "ne", "gt", "ge", "and_", "or_", "xor"]:
     setattr(ndarray, f"__{_name.strip('_')}__", _binary(_name)[0])
 
 
@@ -209,7 +209,7 @@ def _unary(name):
     return method
 
 
-for _name in "neg pos abs invert".split():
+for _name in ["neg", "pos", "abs", "invert"]:
     setattr(ndarray, f"__{_name}__", _unary(_name))
 
 

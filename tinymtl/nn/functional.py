@@ -109,7 +109,7 @@ def conv_pool2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     k = weight.shape[-1]
     if values.ndim != 4 or values.shape[1] != weight.shape[1] or min(values.shape[2:]) <= k:
         raise ValueError(
-            f"a convolution of {weight.shape[1]} channels by {k}×{k} and a 2×2 pool got an input of shape {values.shape}"
+            f"a {k}×{k} convolution of {weight.shape[1]} channels and a 2×2 pool got an input of shape {values.shape}"
         )
     z, vjp_x, vjp_weight, vjp_bias = convolution.conv_pool2d(values, weight.data, bias.data)
     return record(z, (x, vjp_x), (weight, vjp_weight), (bias, vjp_bias))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
-from tinymtl.backend import Array, array_module, is_array
+from tinymtl.backend import Array, array_module, device_of, is_array, to_device
 from tinymtl.kernels import fused
 
 
@@ -37,7 +37,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     0.693147
     """
     values = operand(logits)
-    labels = _constant(labels, values)
+    labels = _constant(labels)
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(f"cross_entropy takes logits (N, C) and labels (N,); got {values.shape} and {labels.shape}")
     losses, gradient = _cross_entropy(values[:, None, :], labels[:, None])
@@ -64,9 +64,9 @@ def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
         raise ValueError("cross_entropy of an empty batch is not defined")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, these are {labels.dtype}")
-    if xp is np:
+    if isinstance(labels, np.ndarray):  # on a GPU a look at the labels would make every step wait
         _check_range(labels, classes)
-    labels = xp.ascontiguousarray(labels, dtype=np.int64)
+    labels = xp.ascontiguousarray(_beside(labels, logits), dtype=np.int64)
     losses, gradient = xp.empty(labels.shape, logits.dtype), xp.empty(logits.shape, logits.dtype)
     softmax_cross_entropy(losses, gradient, xp.ascontiguousarray(logits), labels, 1.0 / rows)
     return losses.sum(axis=0), gradient
@@ -124,10 +124,12 @@ def binary_cross_entropy_per_task(logits: Tensor, targets: Array) -> Tensor:
 def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Array]:
     """The elements' losses and their derivatives, both times `scale`."""
     xp = array_module(x)
-    if xp is np and (t.min() < 0 or t.max() > 1):  # a NaN gets its own error, in the loss
+    if isinstance(t, np.ndarray) and (t.min() < 0 or t.max() > 1):  # a NaN gets its own error, in the loss
         raise ValueError(f"binary targets must lie in [0, 1]; found {float(t.min() if t.min() < 0 else t.max())}")
+    t = _beside(t, x)
     losses, gradient = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
-    binary_cross_entropy(losses, gradient, xp.ascontiguousarray(x), xp.ascontiguousarray(t), scale)
+    # asarray, for ascontiguousarray would make a 0-d array one-dimensional
+    binary_cross_entropy(losses, gradient, xp.asarray(x, order="C"), xp.asarray(t, order="C"), scale)
     return losses, gradient
 
 
@@ -159,7 +161,7 @@ def mse_loss(prediction: Tensor, target: Any) -> Tensor:
     2.0
     """
     p, t = _pair("mse_loss", prediction, target)
-    d = p - t
+    d = p - _beside(t, p)
     return record((d * d).mean(), (prediction, lambda g: _scaled(d * (2.0 / d.size), g)))
 
 
@@ -173,7 +175,7 @@ def l1_loss(prediction: Tensor, target: Any) -> Tensor:
     1.0
     """
     p, t = _pair("l1_loss", prediction, target)
-    d = p - t
+    d = p - _beside(t, p)
     return record(abs(d).mean(), (prediction, lambda g: _scaled(array_module(d).sign(d) * (1.0 / d.size), g)))
 
 
@@ -189,17 +191,22 @@ def _scaled(gradient: Array, g: Array) -> Array:
     return gradient * g if g.ndim == 0 else gradient * g.reshape(g.shape + (1,) * gradient.ndim)
 
 
-def _constant(target: Any, like: Array) -> Array:
+def _constant(target: Any) -> Array:
     if isinstance(target, Tensor):
         if target.requires_grad:
             raise ValueError("the target of a loss is a constant, but this one requires a gradient: detach() it")
         return target.data
-    return target if is_array(target) else array_module(like).asarray(target)
+    return target if is_array(target) else np.asarray(target)
+
+
+def _beside(target: Array, prediction: Array) -> Array:
+    """`target` on the device of the prediction."""
+    return target if type(target) is type(prediction) else to_device(target, device_of(prediction))
 
 
 def _pair(name: str, prediction: Tensor, target: Any) -> tuple[Array, Array]:
     p = operand(prediction)
-    t = _constant(target, p)
+    t = _constant(target)
     if p.size == 0:
         raise ValueError(f"{name} of an empty batch is not defined")
     if t.shape != p.shape:

@@ -214,7 +214,9 @@ class SharedBottom:
     def losses_from_logits(self, logits: Tensor, batch: Batch, group: Sequence[int]) -> Tensor:
         """The losses of stacked predictions."""
         assert batch.matrix is not None  # `read` makes it wherever heads are stacked
-        matrix = batch.matrix if len(group) == len(self.tasks) else batch.matrix[:, self._rows(group)]
+        matrix = batch.matrix
+        if len(group) < len(self.tasks):
+            matrix = matrix[:, list(group) if isinstance(matrix, np.ndarray) else self._rows(group)]
         try:
             return PER_TASK[self.tasks[0].loss](logits, matrix)
         except (ValueError, TypeError):
@@ -276,7 +278,7 @@ class SharedBottom:
             if column.ndim == 0 or len(column) != rows or (self.stacked and column.size != rows):
                 raise ValueError(f"task {name!r}: targets of shape {column.shape} for a batch of {rows} rows")
         if self.stacked and matrix is None:
-            matrix = array_module(x.data).stack([column.reshape(rows) for column in columns], axis=1)
+            matrix = array_module(columns[0]).stack([column.reshape(rows) for column in columns], axis=1)
         return Batch(x, columns, matrix)
 
     def _to_model(self, x: Any) -> Tensor:
@@ -293,8 +295,9 @@ class SharedBottom:
     def _target(self, target: Any) -> Array:
         values: Array = target.data if isinstance(target, Tensor) else target
         if not is_array(values):
-            values = np.asarray(values)
-        return values if type(values) is type(self.vector.data) else to_device(values, device_of(self.vector.data))
+            return np.asarray(values)
+        # host targets stay on the host: the loss checks their range there, once, and then uploads them
+        return to_host(values) if isinstance(self.vector.data, np.ndarray) else values
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         missing = [name for name in self.task_names if name not in given]

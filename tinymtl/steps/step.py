@@ -51,11 +51,11 @@ class StepReport:
 
     @property
     def losses(self) -> Array:
-        """The losses (K,) on the host; on a GPU, reading them waits for the device, and checks that they are finite."""
+        """The losses (K,) on the host; on a GPU, reading them waits for the device and checks that they are finite."""
         losses = to_host(self._losses)
         if losses is not self._losses and not np.isfinite(losses).all():
             task = int(np.argmin(np.isfinite(losses)))
-            raise FloatingPointError(f"the loss of task {task} is {losses[task]}: the parameters are no longer to be used")
+            raise FloatingPointError(f"the loss of task {task} is {losses[task]}: go back to an earlier checkpoint")
         return losses
 
     def __repr__(self) -> str:

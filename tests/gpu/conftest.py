@@ -1,0 +1,26 @@
+"""The fake device for a test: `cupy` is the fake module while the test runs."""
+
+import numpy as np
+import pytest
+
+from tests.gpu import fake_cupy
+from tinymtl import kernels
+
+
+@pytest.fixture
+def cupy():
+    kernels._module.cache_clear()
+    module = fake_cupy.install()
+    yield module
+    fake_cupy.uninstall()
+    kernels._module.cache_clear()
+
+
+def on_device(cupy, array):
+    """`array` on the fake device, with its strides: a transposed view stays one."""
+    return fake_cupy.ndarray(array)
+
+
+def on_host(array):
+    """The values of a fake device array (or of a host array), without counting a synchronisation."""
+    return np.asarray(array._host if isinstance(array, fake_cupy.ndarray) else array)

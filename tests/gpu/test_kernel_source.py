@@ -1,0 +1,123 @@
+"""The CUDA source itself, compiled for the CPU: every kernel against its NumPy twin."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from tinymtl import kernels
+from tinymtl.nn import functional, losses  # noqa: F401  (they register their fused operations)
+
+COMPILER = shutil.which("g++")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++ to compile the CUDA source for the CPU")
+
+SHIM = """
+#include <cmath>
+using std::exp; using std::log; using std::log1p; using std::tanh; using std::sqrt;
+struct Index { int x; };
+static thread_local Index blockIdx, threadIdx, blockDim;
+#define __global__
+%s
+extern "C" void run_%s(int blocks, int threads, %s) {
+  blockDim.x = threads;
+  for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
+    for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) %s(%s);
+}
+"""
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def compiled(request, tmp_path_factory):
+    """Runs a kernel by name on NumPy arrays, in the way that kernels.py launches it."""
+    dtype = np.dtype(request.param)
+    source = kernels.source(dtype)
+    folder = tmp_path_factory.mktemp("kernels")
+
+    def run(name, *arguments):
+        signature = re.search(rf"void {name}\((.*?)\)", source, re.DOTALL).group(1)
+        names = ", ".join(part.split()[-1].lstrip("*") for part in signature.split(","))
+        (folder / f"{name}.cpp").write_text(SHIM % (source, name, signature, name, names))
+        library = folder / f"{name}-{dtype}.so"
+        if not library.exists():
+            command = [COMPILER, "-O1", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(library)]
+            subprocess.run([*command, str(folder / f"{name}.cpp")], check=True)
+        real = ctypes.c_float if dtype == np.float32 else ctypes.c_double
+        c_arguments = []
+        for value in arguments:
+            if isinstance(value, np.ndarray):
+                c_arguments += [value.ctypes.data_as(ctypes.c_void_p), ctypes.c_longlong(value.size)]
+            else:
+                c_arguments.append(real(value) if isinstance(value, float) else ctypes.c_longlong(value))
+        blocks = (arguments[0].size + kernels.THREADS - 1) // kernels.THREADS
+        getattr(ctypes.CDLL(str(library)), f"run_{name}")(blocks, kernels.THREADS, *c_arguments)
+
+    return dtype, run
+
+
+def normal(dtype, *shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
+
+
+def positive(dtype, *shape, seed=0):
+    return np.abs(normal(dtype, *shape, seed=seed))
+
+
+LABELS = np.random.default_rng(0).integers(0, 7, (50, 3))
+ARGUMENTS = {
+    "add_bias": lambda d: (normal(d, 60, 11), normal(d, 11), 0),
+    "relu_gradient": lambda d: (np.empty((2, 60, 11), d), normal(d, 2, 60, 11), normal(d, 60, 11)),
+    "softmax_cross_entropy": lambda d: (
+        np.empty((50, 3), d),
+        np.empty((50, 3, 7), d),
+        30 * normal(d, 50, 3, 7),
+        LABELS,
+        1 / 50,
+    ),
+    "binary_cross_entropy": lambda d: (
+        np.empty((50, 3), d),
+        np.empty((50, 3), d),
+        np.append(normal(d, 49, 3), [[900, -900, 0]], axis=0).astype(d),
+        np.random.default_rng(1).random((50, 3)).astype(d),
+        1 / 50,
+    ),
+    "sgd": lambda d: (normal(d, 700), normal(d, 700, seed=1), normal(d, 700, seed=2), 0.1, 0.9, 0.01),
+    "adam": lambda d: (
+        normal(d, 700),
+        normal(d, 700, seed=1),
+        normal(d, 700, seed=2),
+        positive(d, 700, seed=3),
+        *(0.9, 0.999, 0.1, 0.001, 0.05, 1.2, 1e-8, 0.01),
+    ),
+}
+CASES = ARGUMENTS | {
+    "add_bias, relu": lambda d: (normal(d, 60, 11), normal(d, 11), 1),
+    "sgd, no decay": lambda d: (*ARGUMENTS["sgd"](d)[:-1], 0.0),
+    "adam, no decay": lambda d: (*ARGUMENTS["adam"](d)[:-1], 0.0),
+}
+
+
+def test_every_kernel_is_here():
+    declared = set(re.findall(r"__global__ void (\w+)\(", kernels.source(np.dtype("float32"))))
+    assert declared == set(kernels.TWINS) == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernel_equals_its_twin(compiled, case):
+    dtype, run = compiled
+    name = case.split(",")[0]
+    by_kernel, by_twin = CASES[case](dtype), CASES[case](dtype)
+    run(name, *by_kernel)
+    kernels.TWINS[name](*by_twin)
+    rtol = 1e-5 if dtype == np.float32 else 1e-13
+    for found, expected in zip(by_kernel, by_twin, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+
+
+def test_a_nan_stays_one(compiled):
+    dtype, run = compiled
+    z, bias = np.array([[np.nan, -1.0, 2.0]], dtype), np.zeros(3, dtype)
+    run("add_bias", z, bias, 1)
+    np.testing.assert_array_equal(z, [[np.nan, 0.0, 2.0]])

@@ -1,0 +1,184 @@
+"""The gate: engine, networks, optimizers, min-norm and every strategy a second time, on the fake device."""
+
+import numpy as np
+import pytest
+
+import tinymtl as tm
+from tests.autodiff.test_ops import TABLE
+from tests.gpu import fake_cupy
+from tests.gpu.conftest import on_device, on_host
+from tests.nn.test_functional import ROWS
+from tests.steps.conftest import STRATEGIES, network
+from tinymtl.autodiff import grad, gradient_error
+
+OPERATIONS = {f"{name}, {situation}": row for name, rows in TABLE.items() for situation, row in rows.items()}
+
+
+@pytest.mark.parametrize(("name", "row"), OPERATIONS.items(), ids=OPERATIONS)
+def test_every_operation(cupy, name, row):
+    inputs = [on_device(cupy, x) for x in row.inputs]
+    if name == "power, by an array":  # the exponent is a host array
+        pytest.skip("mixes host and device on purpose")
+    out = row.call(*(tm.tensor(x) for x in inputs))
+    assert isinstance(out.data, cupy.ndarray)
+    np.testing.assert_allclose(on_host(out.data), row.reference(*row.inputs), rtol=1e-12, atol=1e-12)
+    assert gradient_error(row.call, inputs, leading=(2,), rng=1) < 1e-7
+
+
+@pytest.mark.parametrize(("call", "inputs"), ROWS.values(), ids=ROWS)
+def test_every_fused_operation(cupy, call, inputs):
+    host = [tm.tensor(x, requires_grad=True) for x in inputs]
+    device = [tm.tensor(on_device(cupy, x), requires_grad=True) for x in inputs]
+    expected, found = call(*host), call(*device)
+    np.testing.assert_allclose(on_host(found.data), expected.data, rtol=1e-12, atol=1e-14)
+    seed = np.random.default_rng(0).standard_normal((2, *expected.shape))
+    for a, b in zip(grad(expected, host, [seed]), grad(found, device, [on_device(cupy, seed)]), strict=True):
+        np.testing.assert_allclose(on_host(b), a, rtol=1e-12, atol=1e-14)
+
+
+def batch(rows=9, tasks=4, classes=3):
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(rows, 4)), rng.integers(0, classes, (rows, tasks))
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["stacked", "separate"])
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+def test_every_strategy_does_what_it_does_on_the_host(cupy, strategy, stacked):
+    x, y = batch()
+    here, there = network(4, stacked), network(4, stacked).to(device="cuda")
+    on_cpu, on_gpu = strategy(here), strategy(there)
+    for _ in range(5):
+        expected, found = on_cpu(x, y), on_gpu(cupy.asarray(x), cupy.asarray(y))
+        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-12)
+    np.testing.assert_allclose(on_host(there.vector.data), here.vector.data, rtol=1e-12, atol=1e-14)
+    assert (found.trunk_forwards, found.trunk_backwards) == (expected.trunk_forwards, expected.trunk_backwards)
+    state = {key: value for key, value in on_gpu.state().items() if key != "rng"}
+    for key, value in on_cpu.state().items():
+        if key != "rng":
+            np.testing.assert_allclose(state[key], value, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["stacked", "separate"])
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+def test_no_step_waits_for_the_device_but_for_the_gram_matrix(cupy, strategy, stacked):
+    x, y = (cupy.asarray(a) for a in batch())
+    step = strategy(network(4, stacked).to(device="cuda"))
+    step(x, y)
+    fake_cupy.tally.reset()
+    if "MGDA" in strategy.name:
+        step(x, y)
+        assert [event for event in fake_cupy.tally.log if event == ".get()"] == [".get()"]
+        assert fake_cupy.tally.syncs == 1
+    elif "each step" in strategy.name:  # new groups may be index arrays that were not needed before
+        step(x, y)
+        assert fake_cupy.tally.syncs == 0
+    else:
+        with fake_cupy.no_sync():
+            step(x, y)
+
+
+LENET = {"dropout": 0.5, "image_size": 16}
+
+
+@pytest.mark.parametrize("make", [tm.Averaged, tm.MGDA, tm.MGDAUB, tm.Alternating], ids=lambda make: make.__name__)
+def test_convolutions_pools_and_dropout(cupy, make):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 1, 16, 16)), rng.integers(0, 10, (6, 2))
+    models = []
+    for device in ("cpu", "cuda"):
+        tasks = []
+        for k in (1, 2):
+            head = tm.nn.Sequential(tm.nn.Linear(50, 8, rng=k), tm.nn.ReLU(), tm.nn.Linear(8, 10, rng=k))
+            tasks.append(tm.Task(f"t{k}", head, tm.cross_entropy))
+        model = tm.SharedBottom(tm.nn.LeNet(**LENET), tasks).to("float64", device)
+        step = make(model, tm.SGD(0.1, momentum=0.9, weight_decay=0.01))
+        for _ in range(2):
+            step(x, y)  # host arrays are uploaded
+        models.append(on_host(model.vector.data))
+    np.testing.assert_allclose(models[1], models[0], rtol=1e-11, atol=1e-13)
+
+
+def test_plain_convolution_and_pooling_modules(cupy):
+    x = np.random.default_rng(0).normal(size=(3, 2, 7, 7)).astype(np.float32)
+    here = tm.nn.Sequential(
+        tm.nn.Conv2d(2, 4, 3, stride=2, padding=1), tm.nn.ReLU(), tm.nn.MaxPool2d(2), tm.nn.Flatten()
+    )
+    expected = here(x).data
+    found = here.to(device="cuda")(cupy.asarray(x)).data
+    np.testing.assert_allclose(on_host(found), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["closed-form", "frank-wolfe", "away-step", "active-set"])
+def test_min_norm_fetches_the_gram_matrix_once(cupy, solver):
+    g = np.random.default_rng(0).normal(size=(2, 50))
+    device = cupy.asarray(g)
+    fake_cupy.tally.reset()
+    found = tm.min_norm(device, solver=solver)
+    assert fake_cupy.tally.syncs == 1
+    np.testing.assert_allclose(found.weights, tm.min_norm(g, solver=solver).weights, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [tm.SGD(0.1), tm.SGD(0.1, 0.9, 0.01), tm.Adam(0.1), tm.Adam(0.1, weight_decay=0.1)])
+def test_optimizers(cupy, rule):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(3, 4)), rng.normal(size=(5, 3, 4))
+    here, there = tm.tensor(start), tm.tensor(cupy.asarray(start))
+    states = rule.init([here]), rule.init([there])
+    uploaded = [cupy.asarray(g) for g in gradients]
+    for g, d in zip(gradients, uploaded, strict=True):
+        rule.update([here], [g], states[0])
+        with fake_cupy.no_sync():
+            rule.update([there], [d], states[1])
+    np.testing.assert_allclose(on_host(there.data), here.data, rtol=1e-13)
+
+
+def test_the_same_seed_gives_the_same_start(cupy):
+    def model():
+        heads = [tm.Task(name, tm.nn.Linear(6, 3, rng=k), tm.cross_entropy) for k, name in enumerate("ab")]
+        return tm.SharedBottom(tm.nn.MLP([5, 6], rng=1), heads)
+
+    np.testing.assert_array_equal(on_host(model().to(device="cuda").vector.data), model().vector.data)
+
+
+def test_a_loss_that_is_not_finite_is_found_when_it_is_read(cupy):
+    x, y = batch()
+    x[2, 1] = np.nan
+    report = tm.Averaged(network(4).to(device="cuda"), tm.SGD(0.1))(cupy.asarray(x), cupy.asarray(y))
+    with pytest.raises(FloatingPointError, match="task"):
+        _ = report.losses
+
+
+def test_labels_are_checked_on_the_way_to_the_device(cupy):
+    x, y = batch()
+    y[3, 2] = 7
+    model = network(4).to(device="cuda")
+    before = on_host(model.vector.data).copy()
+    with pytest.raises(ValueError, match="0 … 2"):
+        tm.Averaged(model, tm.SGD(0.1))(x, y)
+    np.testing.assert_array_equal(on_host(model.vector.data), before)
+
+
+class TestLaunches:
+    """The workload of the GPU benchmark: 784-512-512, ten heads of ten classes, batch 1024, Adam (here smaller)."""
+
+    @pytest.fixture
+    def launches(self, cupy):
+        rng = np.random.default_rng(0)
+        x = cupy.asarray(rng.normal(size=(32, 30)).astype(np.float32))
+        y = cupy.asarray(rng.integers(0, 10, (32, 10)))
+
+        def count(make):
+            heads = [tm.Task(f"t{k}", tm.nn.Linear(8, 10, rng=k), tm.cross_entropy) for k in range(10)]
+            step = make(tm.SharedBottom(tm.nn.MLP([30, 16, 8]), heads).to(device="cuda"), tm.Adam())
+            step(x, y)
+            fake_cupy.tally.reset()
+            step(x, y)
+            return fake_cupy.tally.launches
+
+        return count
+
+    def test_an_averaged_step_has_at_most_25(self, launches):
+        assert launches(tm.Averaged) <= 25
+
+    def test_mgda_ub_has_at_most_half_as_many_again(self, launches):
+        assert launches(tm.MGDAUB) <= 1.5 * launches(tm.Averaged)
