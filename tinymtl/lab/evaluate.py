@@ -1,0 +1,93 @@
+"""How good a network is on one part of a data set: each task's loss and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from tinymtl.autodiff import Tensor, no_grad
+from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.data import Split
+from tinymtl.lab.measure import undisturbed
+from tinymtl.lab.metrics import accuracy, r2
+from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
+from tinymtl.nn.shared_bottom import SharedBottom, Task
+
+
+class Score(TypedDict):
+    """A task's loss, and its metric (larger is better)."""
+
+    loss: float
+    metric: float
+
+
+#: What a task is judged by if it names no metric of its own.
+METRICS: dict[Callable[..., Tensor], Callable[[Array, Array], float]] = {
+    cross_entropy: accuracy,
+    binary_cross_entropy_with_logits: accuracy,
+    mse_loss: r2,
+    l1_loss: r2,
+}
+
+
+def metric_of(task: Task) -> Callable[[Array, Array], float]:
+    """A task's metric: its own, or accuracy for the two cross-entropies and R² for mse_loss and l1_loss."""
+    metric = task.metric or METRICS.get(task.loss)
+    if metric is None:
+        raise ValueError(f"task {task.name!r} has a loss of its own and no metric: give Task(…, metric=…)")
+    return metric
+
+
+def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dict[str, Score]:
+    """Each task's loss and metric on a part of a data set.
+
+    Nothing of the model changes: no parameter, pass count or random state; dropout is off.
+
+    Parameters
+    ----------
+    model : SharedBottom
+        Its tasks may be some of the data's.
+    split : Split
+    rows_at_once : int, default 1000
+        How many rows are predicted at a time, so that a large part fits into memory.
+
+    Returns
+    -------
+    dict
+        {task: {"loss": mean loss over the rows, "metric": larger is better}}, in the model's order.
+
+    Raises
+    ------
+    ValueError
+        For a task that the data do not have, or one with a loss of its own and no metric.
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> data = tm.data.load("attributes")
+    >>> scores = evaluate(tm.lab.build(data, trunk=[8]), data.validation)
+    >>> sorted(scores["even"])
+    ['loss', 'metric']
+    """
+    metrics = [metric_of(task) for task in model.tasks]
+    device = device_of(model.vector.data)
+    targets = {task.name: to_device(target_of(split, task.name), device) for task in model.tasks}
+    parts: dict[str, list[Array]] = {name: [] for name in targets}
+    with undisturbed(model), no_grad():
+        for start in range(0, len(split), rows_at_once):
+            for name, prediction in model.predict(split.x[start : start + rows_at_once]).items():
+                parts[name].append(prediction)
+        scores: dict[str, Score] = {}
+        for task, metric in zip(model.tasks, metrics, strict=True):
+            prediction = array_module(parts[task.name][0]).concatenate(parts[task.name])
+            loss = task.loss(Tensor(prediction), targets[task.name]).item()
+            value = metric(to_host(prediction), to_host(targets[task.name]))
+            scores[task.name] = {"loss": loss, "metric": float(value)}
+    return scores
+
+
+def target_of(split: Split, name: str) -> Any:
+    """The targets of one task; a ValueError for a task that the data do not have."""
+    if name not in split.targets:
+        raise ValueError(f"the model's task {name!r} is not in the data: its tasks are {', '.join(split.targets)}")
+    return split.targets[name]

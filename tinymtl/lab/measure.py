@@ -1,0 +1,66 @@
+"""Looking at a network without touching it: the task gradients at the trunk, between two training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinymtl.autodiff import sweep
+from tinymtl.backend import Array, array_module
+from tinymtl.nn.shared_bottom import SharedBottom
+from tinymtl.steps.task_gradients import sweep_heads
+
+
+def generators(model: SharedBottom) -> list[np.random.Generator]:
+    """The random generators inside a model (those that draw dropout masks), trunk first, then head by head."""
+    modules = [model.trunk, *(task.head for task in model.tasks)]
+    return [generator for module in modules for generator in module.generators()]
+
+
+@contextmanager
+def undisturbed(model: SharedBottom) -> Iterator[None]:
+    """Within it a model may be run; afterwards its pass counts and its random generators are as they were."""
+    passes = model.passes.copy()
+    states = [(generator, generator.bit_generator.state) for generator in generators(model)]
+    try:
+        yield
+    finally:
+        model.passes = passes
+        for generator, state in states:
+            generator.bit_generator.state = state
+
+
+def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
+    """gₖ = ∇_θ Lₖ on one minibatch, each loss's gradient with respect to the trunk's parameters.
+
+    Costs one forward, and one backward through the trunk per task. Parameters, pass counts and random states
+    stay as they were; a dropout mask is the one that the next step will draw.
+
+    Parameters
+    ----------
+    model : SharedBottom
+    x : array, shape (N, …)
+    targets : {task: array}, or one array (N, K) with a column per task
+
+    Returns
+    -------
+    array (K, n)
+        On the model's device.
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> problem = tm.problems.Quadratics([1.0, 1.0], [[0.0, 0.0], [2.0, 3.0]], start=[2.0, 2.0])
+    >>> task_gradients(problem, None, None)
+    array([[ 2.,  2.],
+           [ 0., -1.]])
+    """
+    with undisturbed(model):
+        z = model.represent((batch := model.read(x, targets)).x)
+        at_z = sweep_heads(model, z, batch).at_z
+        rows = [model.trunk_block.flatten(sweep([z], [at_z[k]])) for k in range(len(model.tasks))]
+    gradients: Array = array_module(rows[0]).stack(rows)
+    return gradients
