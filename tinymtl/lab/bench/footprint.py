@@ -1,5 +1,6 @@
 """Peak memory of a training process, and what an import costs: each in fresh processes."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -59,14 +60,17 @@ def memory_rows(sides: list[str], workload: Workload, strategy: str, threads: in
 
 
 def import_rows(rounds: int) -> list[ImportRow]:
-    """Wall time of `python -c "import …"`, the modules taking turns."""
+    """Wall time of `python -c "import …"`, the modules taking turns after one round that compiles them."""
     present = {name: module for name, module in MODULES.items() if not module or find_spec(module.split(".")[0])}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     times: dict[str, list[float]] = {name: [] for name in present}
-    for _ in range(rounds):
+    for turn in range(rounds + 1):
         for name, module in present.items():
+            command = [sys.executable, "-c", f"import {module}" if module else ""]
             begin = time.perf_counter()
-            subprocess.run([sys.executable, "-c", f"import {module}" if module else ""], check=True)
-            times[name].append(1e3 * (time.perf_counter() - begin))
+            subprocess.run(command, check=True, env=environment)
+            if turn:
+                times[name].append(1e3 * (time.perf_counter() - begin))
     median = {name: statistics.median(found) for name, found in times.items()}
 
     def beyond(name: str, base: str) -> float:
