@@ -316,7 +316,7 @@ def test_the_split_of_rows_and_batch_is_as_described():
     """Otherwise the test above would compare a thing with itself."""
     x, weight, _ = example(70, 1, 11, 10, 2, 3)
     rows = strips.StripConvolution(x, weight, pool=2)
-    assert rows._groups() == [slice(0, 4)]
+    assert rows.groups() == [slice(0, 4)]
     windows = np.empty((1, 1, 9, 70))
     assert strips._batch_parts(1 << 12, windows) == [slice(0, 128)]
     assert strips._batch_parts(1 << 14, windows) == [slice(0, 32), slice(32, 64), slice(64, 96)]

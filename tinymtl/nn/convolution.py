@@ -173,11 +173,18 @@ def conv_pool2d(x: Array, weight: Array, bias: Array) -> tuple[Array, Vjp, Vjp, 
 
         return fill
 
+    def vjp_bias(g: Array) -> Array:
+        g = batch_last(g)
+        total = xp.zeros((channels, batch), rows.dtype)
+        for group in rows.groups():
+            total += (g[group] * (winner[group] > 0)).sum((0, 1))
+        return total.sum(1)
+
     return (
         batch_first(y),
         _over_leading_axes(lambda g: rows.input_gradient(routed_rows(g))),
         _over_leading_axes(lambda g: rows.weight_gradient(routed_rows(g))),
-        _over_leading_axes(lambda g: (batch_last(g) * (winner > 0)).sum((0, 1)).sum(1)),
+        _over_leading_axes(vjp_bias),
     )
 
 

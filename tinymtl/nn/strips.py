@@ -95,7 +95,7 @@ class StripConvolution:
         windows = _windows_along(spread, reach, 1, k)
         strips = self._group_buffer((reach, k * channels, batch))
         gx = self.xp.zeros(self.x.shape, self.dtype)
-        for group in self._groups():
+        for group in self.groups():
             first, size = group.start * self.pool * stride, (group.stop - group.start) * self.pool
             fill(group, among_zeros[:size])
             self._multiply(flipped, windows[:size], strips[:size])
@@ -122,12 +122,12 @@ class StripConvolution:
         )
         strips = self._group_buffer(source.shape[1:])
         windows = _windows_along(strips, self.products[0], self.stride, self.k)
-        for group in self._groups():
+        for group in self.groups():
             size = (group.stop - group.start) * self.pool
             strips[:size] = source[group.start * self.pool : group.stop * self.pool]
             yield group, windows[:size]
 
-    def _groups(self) -> list[slice]:
+    def groups(self) -> list[slice]:
         """The rows of the result, in groups whose arrays fit the cache."""
         _, width, channels, batch = self.x.shape
         strip = width * self.k * channels * batch
@@ -138,7 +138,7 @@ class StripConvolution:
 
     def _group_buffer(self, shape: tuple[int, ...]) -> Array:
         """Memory for one array of `shape` per row of products of a group."""
-        return self.xp.empty((self._groups()[0].stop * self.pool, *shape), self.dtype)
+        return self.xp.empty((self.groups()[0].stop * self.pool, *shape), self.dtype)
 
 
 def _windows_along(strips: Array, count: int, step: int, columns: int) -> Array:
