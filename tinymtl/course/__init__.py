@@ -1,13 +1,14 @@
-"""Coursework: four assignments, handed out with `release` and marked with `grade`.
+"""Lessons and coursework: the lessons' checks, and four assignments, handed out with `release`, marked with `grade`.
 
 lessons/assignments/README.md is the instructor's page. The grader needs NumPy and the standard library;
 `release` needs nbgrader (the extra `course`).
 """
 
 from tinymtl.course.catalogue import ASSIGNMENTS
+from tinymtl.course.checks import check
 from tinymtl.course.errors import CourseError
 from tinymtl.course.grade import grade
 from tinymtl.course.points import points
 from tinymtl.course.release import release
 
-__all__ = ["ASSIGNMENTS", "CourseError", "grade", "points", "release"]
+__all__ = ["ASSIGNMENTS", "CourseError", "check", "grade", "points", "release"]
