@@ -1,0 +1,248 @@
+"""A trace in three sentences: how the tasks pull, what an average would do, and what the step did.
+
+Every word follows from the trace's numbers. What rounding can make of nothing counts as zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinymtl.trace.numerals import clean, degrees, listing, short, signed
+
+if TYPE_CHECKING:
+    from tinymtl.backend import Array
+    from tinymtl.trace.result import Trace, Turn
+
+PARALLEL = 1e-6  # the cosine below which two directions count as perpendicular
+VANISHING = 1e-10  # a sum counts as 0 where its squared length is below this part of (Σ its terms' lengths)²
+
+
+def sentences(trace: Trace) -> list[str]:
+    """The three sentences."""
+    names = [clean(name) for name in trace.task_names]
+    turn = trace.turns[0]
+    return [_pull(trace, turn, names), _average(trace, turn, names), _deed(trace, turn, names)]
+
+
+# ------------------------------------------------------------ how the tasks pull
+
+
+def _pull(trace: Trace, turn: Turn, names: list[str]) -> str:
+    lengths = np.sqrt(turn.gram.diagonal())
+    where = f" on {turn.space}" if trace.x_shape is not None else ""
+    at_first = "At first " if len(trace.turns) > 1 else ""
+    if len(names) == 1:
+        return f"{names[0]} is the only task, and its gradient has length {short(lengths[0])}{where}."
+    still = [names[k] for k in np.flatnonzero(lengths == 0)]
+    if still:
+        verb = "has a zero gradient" if len(still) == 1 else "have zero gradients"
+        return (
+            f"{at_first}{_some(still, len(names))} {verb}{where} and {_do(still, 'pulls', 'pull')} nowhere."
+        )
+    if len(names) == 2:
+        strengths = f"with lengths {short(lengths[0])} and {short(lengths[1])}"
+        return f"{at_first}{listing(names)} {_angle(turn.angles[0, 1])}{where}, {strengths}."
+    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
+    angles = np.array([turn.angles[pair] for pair in pairs])
+    (i, j), widest = pairs[int(angles.argmax())], float(angles.max())
+    if degrees(widest) == "0°":
+        return _sentence(f"{at_first}all {len(names)} tasks pull the same way{where}.")
+    against = int((turn.cosines[np.tril_indices(len(names), -1)] < -1e-9).sum())
+    how_many = "none" if not against else "all" if against == len(pairs) else str(against)
+    of = f"{how_many} of the {len(pairs)} pairs of tasks {'pulls' if against == 1 else 'pull'} against each other"
+    farthest = f"{names[j]} and {names[i]} are farthest apart, at {degrees(widest)}"
+    return _sentence(f"{at_first}{of}{where}; {farthest}.")
+
+
+def _angle(angle: float) -> str:
+    said = degrees(angle)
+    meanings = {"0°": "pull the same way, 0° apart", "90°": "pull at right angles, 90° apart"}
+    return meanings.get(
+        said, "pull in opposite directions, 180° apart" if said == "180°" else f"pull {said} apart"
+    )
+
+
+# ------------------------------------------------------------ what the average would do
+
+
+def _average(trace: Trace, turn: Turn, names: list[str]) -> str:
+    """By the sign of ḡ·gₖ on θ, ḡ = Σ gₖ/K."""
+    if not turn.v.size:
+        return "The trunk has no parameters, so only the heads learn."
+    if len(names) == 1:
+        return "With one task the averaged step is this step."
+    slopes = turn.gram_theta.mean(axis=1)
+    length2 = float(slopes.mean())
+    if not turn.gram_theta.any():
+        return "Without a gradient the averaged step would leave the trunk where it is."
+    if _cancels(length2, np.full(len(names), 1 / len(names)), turn.gram_theta):
+        return "The averaged step would leave the trunk where it is, since the gradients cancel (ḡ = 0)."
+    scale = np.sqrt(turn.gram_theta.diagonal()) * np.sqrt(length2)
+    raised = np.flatnonzero(slopes < -PARALLEL * scale)
+    through = " through the trunk" if trace.heads_have_parameters else ""
+    if not len(raised):
+        lowers = (slopes > PARALLEL * scale).all()
+        everybody = (
+            "raise no loss" if not lowers else "lower both" if len(names) == 2 else f"lower all {len(names)}"
+        )
+        return f"The averaged step would {everybody}{through} (ḡ·g at least {short(slopes.min())})."
+    worst = int(slopes.argmin())
+    most = f", {names[worst]} most" if len(raised) > 1 else ""
+    which = _some([names[k] for k in raised], len(names))
+    return f"The averaged step would raise {which}{through}{most} (ḡ·g = {short(slopes[worst])})."
+
+
+# ------------------------------------------------------------ what the step did
+
+
+def _deed(trace: Trace, turn: Turn, names: list[str]) -> str:
+    if len(trace.turns) > 1:
+        return _turns(trace, names)
+    outcome = _outcome(turn.actual, names)
+    if turn.label != "α":
+        follows = {"uniform": "This step is that average", "weighted": "This step follows a weighted sum"}
+        if len(names) == 1:
+            return f"This step follows it: {outcome}."
+        how = follows.get(turn.label, "This step takes all tasks in one turn")
+        if turn.label == "weighted":
+            how += f", weights {listing([short(w) for w in turn.weights])}" if len(names) <= 4 else ""
+        return f"{how}: {outcome}."
+    solved = trace.min_norm
+    assert solved is not None
+    alpha = _alpha(turn.weights, names)
+    gram = turn.gram_measured
+    if _cancels(float(turn.weights @ gram @ turn.weights), turn.weights, gram):
+        stays = "no direction lowers every loss at once and the trunk stays where it is"
+        if (gram.diagonal() == 0).any():
+            stays = "a zero gradient is the shortest point of the hull and the trunk stays where it is"
+        return f"{alpha} gives v = 0: {stays} (Pareto-stationary, which need not be optimal); {outcome}."
+    heads = "; with the heads' own steps " if trace.heads_have_parameters else ": "
+    return f"{alpha} {_aim(trace, turn, names)}{heads}{outcome}."
+
+
+def _alpha(weights: Array, names: list[str]) -> str:
+    if len(names) <= 3:
+        return f"α = {listing([short(w) for w in weights])}"
+    used = np.flatnonzero(weights > 0)
+    top = int(weights.argmax())
+    return (
+        f"α spreads over {len(used)} of {len(names)} tasks (most on {names[top]}, {short(weights[top])}) and"
+    )
+
+
+def _aim(trace: Trace, turn: Turn, names: list[str]) -> str:
+    """What v does to every loss to first order, through the trunk: gₖ·v where α was solved, and its sign on θ."""
+    at = turn.gram_measured @ turn.weights
+    length = np.sqrt(max(float(turn.weights @ at), 0.0))
+    where = " on Z" if turn.space == "Z" and trace.x_shape is not None else ""
+    used = turn.weights > 0
+    equal = np.ptp(at[used]) <= 1e-3 * abs(at[used]).max()
+    up = np.flatnonzero(at < -PARALLEL * length * np.sqrt(turn.gram_measured.diagonal()))
+    if len(names) == 1:
+        said = f"follows its gradient (‖v‖² = {short(at[0])}{where})"
+    elif len(up):
+        said = f"raises {_some([names[k] for k in up], len(names))}{where} (gₖ·v = {short(at.min())})"
+    elif equal and used.all():
+        everybody = "both" if len(names) == 2 else f"all {len(names)}"
+        said = f"lowers {everybody} equally (gₖ·v = {short(at.mean())}{where})"
+    elif equal:
+        rest = at[~used]
+        few = _some([names[k] for k in np.flatnonzero(used)], len(names))
+        others = (
+            listing([names[k] for k in np.flatnonzero(~used)]) if len(rest) <= 3 else f"the other {len(rest)}"
+        )
+        much = "more" if rest.min() > 1.001 * at[used].mean() else "as much"
+        least = f"{'at least ' if len(rest) > 1 else ''}{short(rest.min())}"
+        along = f"gₖ·v = {short(at[used].mean())}{where}"
+        if used.sum() == 1:
+            said = f"follows {few} alone ({along}), which lowers {others} {much} ({least})"
+        else:
+            few = few if used.sum() <= 3 else "these"
+            said = f"lowers {few} equally ({along}) and {others} {much} ({least})"
+    else:  # α was solved on normalised gradients
+        said = f"lowers every loss (gₖ·v from {short(at.min())} to {short(at.max())}{where})"
+    on_theta = turn.descent
+    scale = turn.norms * np.sqrt(turn.v @ turn.v)
+    betrayed = np.flatnonzero(on_theta < -PARALLEL * scale)
+    if turn.space == "Z" and len(betrayed) and not len(up):
+        which = _some([names[k] for k in betrayed], len(names))
+        said += f", but on θ it raises {which} (gₖ·v = {short(on_theta[betrayed].min())})"
+    return said
+
+
+def _outcome(change: Array, names: list[str]) -> str:
+    """What happened to the losses: each by name for up to three, counted and with the extremes for more."""
+    if not change.any():
+        return "no loss changed"
+    if len(names) <= 3:
+        return listing([f"{name} {_moved(float(d))}" for name, d in zip(names, change, strict=True)])
+    fell, rose = int((change < 0).sum()), int((change > 0).sum())
+    if not rose:
+        best = int(change.argmin())
+        which = f"all {len(names)}" if fell == len(names) else f"{fell} of {len(names)}"
+        return f"{which} losses fell, {names[best]} most ({signed(change[best])})"
+    worst = int(change.argmax())
+    most = "" if rose == 1 else f", {names[worst]} most"
+    who = names[worst] if rose == 1 else str(rose)
+    return f"{fell} of {len(names)} losses fell and {who} rose{most} ({signed(change[worst])})"
+
+
+def _moved(change: float) -> str:
+    if not np.isfinite(change):
+        return "went out of range"
+    if change == 0:
+        return "did not change"
+    return f"{'fell' if change < 0 else 'rose'} by {short(abs(change), 3)}"
+
+
+def _turns(trace: Trace, names: list[str]) -> str:
+    total = np.sum([turn.actual for turn in trace.turns], axis=0)
+    count = len(trace.turns)
+    if count == 2 and len(names) <= 3:
+        each = [f"in {_whose(turn, names)}, {_outcome(turn.actual, names)}" for turn in trace.turns]
+        return _sentence(f"{'; '.join(each)}; in all, {_outcome(total, names)}.")
+    harm = [(float(turn.actual[k]), i, k) for i, turn in enumerate(trace.turns) for k in _others(turn, names)]
+    harmful = {i for change, i, _ in harm if change > 0}
+    if harmful:
+        change, i, k = max(harm)
+        turns = "1 raises" if len(harmful) == 1 else f"{len(harmful)} raise"
+        said = (
+            f"of the {count} turns, {turns} a loss of another one, most of all "
+            f"{_whose(trace.turns[i], names)} that of {names[k]} ({signed(change)})"
+        )
+    else:
+        said = f"none of the {count} turns raises a loss of another one"
+    return _sentence(f"{said}; in all, {_outcome(total, names)}.")
+
+
+def _others(turn: Turn, names: list[str]) -> list[int]:
+    return [k for k in range(len(names)) if k not in turn.group]
+
+
+def _whose(turn: Turn, names: list[str]) -> str:
+    return f"the turn of {_some([names[k] for k in turn.group], len(names))}"
+
+
+# ------------------------------------------------------------ small words
+
+
+def _some(chosen: list[str], of: int) -> str:
+    """Names where there are few of them, a count otherwise."""
+    return listing(chosen) if len(chosen) <= 3 else f"{len(chosen)} of {of} tasks"
+
+
+def _do(subjects: list[str], one: str, many: str) -> str:
+    return one if len(subjects) == 1 else many
+
+
+def _sentence(text: str) -> str:
+    """With a capital where the sentence does not begin with a task's own name."""
+    return text[0].upper() + text[1:]
+
+
+def _cancels(length2: float, weights: Array, gram: Array) -> bool:
+    """Whether Σ wₖgₖ, of squared length `length2`, is zero but for rounding."""
+    whole = float(weights @ np.sqrt(gram.diagonal()))
+    return length2 <= VANISHING * whole**2

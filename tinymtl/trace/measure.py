@@ -1,0 +1,281 @@
+"""One real step, watched: what it computed, and what it did to every loss.
+
+The step runs as in a plain call. While it runs, only copies are taken: of its stages' values, of the parameters,
+and of the model. Once it has ended, those copies of the model (twins, in float64) are run instead of the model:
+each replays the moment before a turn and the moment after it, with the random numbers that the step drew. So
+nothing that is measured here can change what is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Generator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from tinymtl.autodiff import Tensor, sweep
+from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.nn.shared_bottom import Batch, SharedBottom
+from tinymtl.optim import SGD
+from tinymtl.steps import MGDAUB, Alternating, RandomGrouped, Stage, Step, StepReport
+from tinymtl.trace.result import Trace, Turn
+
+
+def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
+    r"""Run one step, and say everything about it.
+
+    The parameters, the optimizer's memory, the random generators and the pass counts end as after `step(x, targets)`,
+    bit for bit. The measurement takes K more trunk backwards per turn, and copies of the model for every turn.
+
+    Parameters
+    ----------
+    step : any strategy
+    x, targets : as for calling the step; None for an analytic problem
+
+    Returns
+    -------
+    Trace
+        Plain data, with a table (`repr`), a table and a picture (in a notebook), `.explain()` and `.to_dict()`.
+
+    Raises
+    ------
+    As the step does. A model that cannot be copied is refused with a TypeError before the step begins.
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> problem = tm.problems.Quadratics([1.0, 1.0], [[0.0, 0.0], [2.0, 3.0]], start=[2.0, 2.0])
+    >>> seen = tm.trace(tm.MGDA(problem, tm.SGD(lr=0.1)))
+    >>> seen.turns[0].gram  # of the gradients (2, 2) and (0, −1)
+    array([[ 8., -2.],
+           [-2.,  1.]])
+    >>> seen.turns[0].predicted * 130  # −η gₖ·v = −0.1 · 4/13 for both
+    array([-4., -4.])
+    >>> print(seen.explain().replace(". ", ".\n"))
+    loss 1 and loss 2 pull 135° apart, with lengths 2.828 and 1.
+    The averaged step would raise loss 2 (ḡ·g = −0.5).
+    α = 3/13 and 10/13 lowers both equally (gₖ·v = 4/13): loss 1 fell by 19/650 and loss 2 fell by 19/650.
+    """
+    stages = traced_stages(step, x, targets)
+    try:
+        while True:
+            next(stages)
+    except StopIteration as end:
+        traced: Trace = end.value
+        return traced
+
+
+def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[Stage, None, Trace]:
+    """`step.stages(x, targets)`, with the Trace as the generator's return value."""
+    model = step.model
+    batch = model.read(x, targets)
+    watched: list[_Watched] = []
+    stages = step.stages(x, targets)
+    seen: dict[str, Any] = {}
+    watch = _Watched(step)
+    while True:
+        try:
+            stage = next(stages)
+        except StopIteration as end:
+            report: StepReport = end.value
+            break
+        seen |= stage.values
+        yield stage
+        if stage.name == "update":  # a turn ends here
+            watch.end(step, seen)
+            watched.append(watch)
+            seen, watch = {}, _Watched(step)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a step that was far too long may send a loss to infinity
+        turns = [watch.measure(batch) for watch in watched]
+    return Trace(
+        strategy=type(step).__name__,
+        optimizer=repr(step.optimizer),
+        learning_rate=_plain_learning_rate(step),
+        task_names=list(model.task_names),
+        x_shape=None if batch.x is None else tuple(batch.x.shape),
+        dtype=str(model.vector.dtype),
+        heads_have_parameters=bool(model.heads.data.size),
+        losses=report.losses.astype(np.float64),
+        weights=None if report.weights is None else np.array(report.weights, dtype=np.float64),
+        min_norm=report.min_norm,
+        trunk_forwards=report.trunk_forwards,
+        trunk_backwards=report.trunk_backwards,
+        head_backwards=report.head_backwards,
+        turns=turns,
+        notes=_notes(model, report, turns),
+    )
+
+
+class _Watched:
+    """The copies that are taken of one turn, and what is measured on them afterwards."""
+
+    def __init__(self, step: Step):
+        self.twin = _twin(step.model)
+        self.before = to_host(step.model.vector.data).astype(np.float64)
+        self.memories = _fingerprints(step)
+
+    def end(self, step: Step, seen: dict[str, Any]) -> None:
+        """Take what the stages said, and the parameters that the update left."""
+        tasks = len(step.model.tasks)
+        self.group = [seen["task"]] if "task" in seen else list(seen.get("group", range(tasks)))
+        self.weights, self.label = _weights(step, seen, self.group)
+        self.v = _trunk_gradient(step.model, seen)
+        self.gram = None if "G" not in seen else np.array(to_host(seen["G"]), dtype=np.float64)
+        self.space = "Z" if isinstance(step, MGDAUB) or not step.model.trunk_block.size else "θ"
+        self.after = to_host(step.model.vector.data).astype(np.float64)
+        now = _fingerprints(step)
+        self.touched = [_memory_label(step, name) for name in now if now[name] != self.memories[name]]
+
+    def measure(self, batch: Batch) -> Turn:
+        """Losses and gradients as they were before the turn, and the losses after it."""
+        twin = self.twin
+        tasks = range(len(twin.tasks))
+        # dropout masks of heads that share a generator come in the order of the step's own forwards
+        order = [*self.group, *(k for k in tasks if k not in self.group)]
+        afterwards = _twin(twin)
+        losses, at_z, at_theta, at_heads = _gradients(twin, batch, order)
+        afterwards.vector.data[...] = to_device(self.after, device_of(afterwards.vector.data))
+        _, _, moved = _forward(afterwards, batch, order)
+        after = np.array([moved[k].item() for k in tasks])
+
+        change = self.after - self.before
+        split = twin.trunk_block.size
+        ends = split + np.cumsum([block.size for block in twin.head_blocks])
+        head_changes = np.split(change[split:], ends[:-1] - split)
+        return Turn(
+            group=self.group,
+            weights=self.weights,
+            label=self.label,
+            losses=losses,
+            space=self.space,
+            gram_z=at_z @ at_z.T,
+            gram_theta=at_theta @ at_theta.T,
+            gram_of_step=self.gram,
+            v_z=self.weights @ at_z,
+            v=self.v,
+            descent=at_theta @ self.v,
+            predicted_trunk=at_theta @ change[:split],
+            predicted_head=np.array([h @ d for h, d in zip(at_heads, head_changes, strict=True)]),
+            actual=after - losses,
+            memories=self.touched,
+        )
+
+
+def _twin(model: SharedBottom) -> SharedBottom:
+    """A copy in float64 that shares nothing with `model`: its own parameters, its own random generators."""
+    try:
+        return copy.deepcopy(model).to("float64")
+    except Exception as error:
+        raise TypeError(
+            f"tracing measures on a copy of the model, and this one cannot be copied ({error}); "
+            "look for open files, locks or generators among its modules"
+        ) from error
+
+
+def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+    """Z, Z as a leaf of its own, and every loss from there. Recorded, since dropout only drops where it is."""
+    if batch.x is not None:
+        batch = model.read(batch.x, dict(zip(model.task_names, batch.targets, strict=True)))
+    z = model.represent(batch.x)
+    cut = z.detach()
+    cut.requires_grad = True
+    return z, cut, {k: model.losses(cut, batch, [k]) for k in order}
+
+
+def _gradients(
+    model: SharedBottom, batch: Batch, order: list[int]
+) -> tuple[Array, Array, Array, list[Array]]:
+    """Losses (K,), ∇_Z Lₖ (K, size of Z), ∇_θ Lₖ (K, size of θ) and each ∇_φₖ Lₖ, on the host."""
+    z, cut, losses = _forward(model, batch, order)
+    tasks = range(len(model.tasks))
+    xp = array_module(z.data)
+    at_z = np.zeros((len(tasks), z.size))
+    at_theta = np.zeros((len(tasks), model.trunk_block.size))
+    at_heads = []
+    for k in tasks:
+        found = sweep([losses[k]], [xp.ones_like(losses[k].data)])
+        at_heads.append(to_host(model.head_blocks[k].flatten(found)).astype(np.float64))
+        if cut in found:
+            at_z[k] = to_host(found[cut]).reshape(-1)
+            at_theta[k] = to_host(model.trunk_block.flatten(sweep([z], [found[cut]])))
+    return np.array([losses[k].item() for k in tasks]), at_z, at_theta, at_heads
+
+
+def _weights(step: Step, seen: dict[str, Any], group: list[int]) -> tuple[Array, str]:
+    """The weight of every task's gradient in the trunk's, and how to call it."""
+    names = step.model.task_names
+    if "alpha" in seen:
+        return np.array(seen["alpha"], dtype=np.float64), "α"
+    if "weights" in seen:
+        weights = np.array(seen["weights"], dtype=np.float64)
+        return weights, "uniform" if (weights == weights[0]).all() else "weighted"
+    weights = np.zeros(len(names))
+    weights[group] = 1 / len(group) if getattr(step, "reduction", "sum") == "mean" else 1.0
+    if isinstance(step, RandomGrouped):
+        return weights, "group {" + ", ".join(names[k] for k in group) + "}"
+    return weights, f"task {names[group[0]]} only"
+
+
+def _trunk_gradient(model: SharedBottom, seen: dict[str, Any]) -> Array:
+    """What the optimizer was given for θ."""
+    if not model.trunk_block.size:
+        return np.zeros(0)
+    if "v" in seen:
+        parts = [seen["v"]]
+    else:  # flat arrays for the trunk and the heads; a list of such lists where every task updates its own memory
+        gradients = seen["gradients"]
+        parts = [part[0] for part in gradients] if isinstance(gradients[0], list) else [gradients[0]]
+    return np.sum([to_host(part).astype(np.float64) for part in parts], axis=0)
+
+
+def _fingerprints(step: Step) -> dict[str, bytes]:
+    """A digest of every optimizer memory: what changes between two of them has been touched."""
+    digests = {}
+    for name, memory in step.memories().items():
+        digest = hashlib.blake2b()
+        for field in fields(memory):
+            value = getattr(memory, field.name)
+            for part in value if isinstance(value, list) else [value]:
+                digest.update(to_host(part).tobytes())
+        digests[name] = digest.digest()
+    return digests
+
+
+def _memory_label(step: Step, name: str) -> str:
+    """A memory's name with the tasks' names for their numbers: "task 0" → "left", "own 1" → "{left, right}"."""
+    kind, _, index = name.partition(" ")
+    names = step.model.task_names
+    if isinstance(step, Alternating) and kind == "task":
+        return names[int(index)]
+    if isinstance(step, RandomGrouped) and kind == "own":
+        if step.moments != "per-group":
+            return names[int(index)]
+        return "{" + ", ".join(names[k] for k in step.groups[int(index)]) + "}"
+    return "all" if name == "memory" else name
+
+
+def _plain_learning_rate(step: Step) -> float | None:
+    """η where the optimizer moves θ by exactly −η v: plain SGD. Otherwise None."""
+    rule = step.optimizer
+    return rule.lr if isinstance(rule, SGD) and not rule.momentum and not rule.weight_decay else None
+
+
+def _notes(model: SharedBottom, report: StepReport, turns: list[Turn]) -> list[str]:
+    """Whether the twins gave the step's own losses again."""
+    rounding = float(np.finfo(model.vector.dtype).eps) ** 0.5
+    notes = []
+    for turn in turns:
+        for k in turn.group:
+            own, again = float(report.losses[k]), float(turn.losses[k])
+            if not math.isclose(own, again, rel_tol=rounding, abs_tol=rounding):
+                notes.append(
+                    f"task {model.task_names[k]!r}: the step saw the loss {own:.6g}, the copy that is measured "
+                    f"{again:.6g}: a module or a loss draws random numbers or keeps a state that is not copied with it"
+                )
+    return notes

@@ -1,0 +1,91 @@
+"""Numbers and names as a reader wants them: short, exact where they are exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def short(value: float, digits: int = 4) -> str:
+    """`value` in a few characters: a whole number, a short decimal or a small fraction where it is one.
+
+    A fraction has a denominator below 1000 and agrees to 12 digits, so that only numbers computed in float64 from
+    whole ones become fractions, and it is one that no decimal can say. Everything else is rounded to `digits`
+    significant digits.
+
+    Examples
+    --------
+    >>> short(48.0), short(-0.25), short(3 / 13), short(2**0.5), short(1.5e-7 / 1.1)
+    ('48', '−0.25', '3/13', '1.414', '1.364e−7')
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else MINUS + "∞"
+    return (exact(value) or _rounded(value, digits)).replace("-", MINUS)
+
+
+def exact(value: float) -> str | None:
+    """The digits of a whole number, a decimal with up to three places or a small fraction; None for another number."""
+    tolerance = 1e-12 * abs(value)
+    for places in range(4):
+        near = round(value, places)
+        if abs(near - value) <= tolerance and abs(near) < 10.0 ** (5 - places):
+            return f"{near + 0.0:.{places}f}"  # + 0.0: no "-0"
+    near_fraction = Fraction(value).limit_denominator(999)
+    decimal = 10**9 % near_fraction.denominator == 0  # 2⁹ is the largest power of two below 1000
+    if (
+        abs(float(near_fraction) - value) <= tolerance
+        and abs(near_fraction.numerator) < 10_000
+        and not decimal
+    ):
+        return str(near_fraction)
+    return None
+
+
+def _rounded(value: float, digits: int) -> str:
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def signed(value: float) -> str:
+    """`short` with a plus sign for a positive number."""
+    return ("+" if value > 0 else "") + short(value, 3)
+
+
+def degrees(angle: float) -> str:
+    """An angle for reading: whole degrees, more places where the rounding would say 0°, 90° or 180° of another angle.
+
+    >>> degrees(135.00000000001), degrees(89.7), degrees(90.0)
+    ('135°', '89.7°', '90°')
+    """
+    near = round(angle)
+    if near in (0, 90, 180) and abs(angle - near) > 0.05:
+        return f"{angle:.1f}°"
+    return f"{near}°"
+
+
+def vector(values: Sequence[float]) -> str:
+    """(6/13, −4/13)."""
+    return "(" + ", ".join(short(float(value)) for value in values) + ")"
+
+
+def listing(items: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def clean(name: str) -> str:
+    """A task's name as one line of text: XML and a table can do nothing with control characters."""
+    return "".join(c if c.isprintable() else "·" for c in name)
+
+
+def clip(name: str, width: int) -> str:
+    """`name`, shortened to `width` characters by a … at its end."""
+    return name if len(name) <= width else name[: width - 1] + "…"
