@@ -17,7 +17,6 @@ meet the flipped weight: a transposed convolution along the row. The input rows 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -47,8 +46,6 @@ class StripConvolution:
 
     def __init__(self, x: Array, weight: Array, stride: int = 1, padding: int = 0, pool: int = 1) -> None:
         self.xp = array_module(x)
-        if self.xp is np:
-            _keep_freed_memory()
         self.dtype = self.xp.result_type(x.dtype, weight.dtype)
         self.x = batch_last(x).astype(self.dtype, copy=False)
         if padding:
@@ -163,16 +160,3 @@ def batch_last(x: Array) -> Array:
 def batch_first(x: Array) -> Array:
     """(H, W, C, N) as an (N, C, H, W) view."""
     return x.transpose(3, 2, 0, 1)
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Once per process: let glibc's malloc keep what it frees, so that the next step finds it mapped.
-
-    Activations and gradients of a few MB come and go in every step. By default malloc returns such blocks
-    to the system; getting them back page by page costs LeNet's convolutions a tenth of their time. Its limits
-    follow the largest block freed so far, up to 32 MB (mallopt(3), "M_MMAP_THRESHOLD"), so one untouched block that
-    is freed at once raises them: from then on the process may hold up to 62 MB that it has freed. Other C
-    libraries do not care.
-    """
-    np.empty(31 << 20, np.uint8)
