@@ -1,6 +1,6 @@
 """tinymtl: how multi-task optimisation works, in a package small enough to read."""
 
-from tinymtl import data, nn, problems
+from tinymtl import data, lab, nn, problems
 from tinymtl.autodiff.ops import (
     concatenate,
     exp,
@@ -27,6 +27,7 @@ from tinymtl.nn import (
 )
 from tinymtl.optim import SGD, Adam
 from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped, Stage, StepReport
+from tinymtl.trace import Trace, draw, trace
 
 __version__ = "0.1.0"
 
@@ -44,13 +45,17 @@ __all__ = [
     "StepReport",
     "Task",
     "Tensor",
+    "Trace",
     "binary_cross_entropy_with_logits",
     "concatenate",
+    "course",
     "cross_entropy",
     "data",
+    "draw",
     "exp",
     "grad",
     "l1_loss",
+    "lab",
     "log",
     "log_softmax",
     "maximum",
@@ -66,5 +71,15 @@ __all__ = [
     "stack",
     "tanh",
     "tensor",
+    "trace",
     "where",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`tm.course`, imported at its first use: training needs none of it."""
+    if name != "course":
+        raise AttributeError(f"module 'tinymtl' has no attribute {name!r}")
+    import tinymtl.course as course
+
+    return course
