@@ -6,7 +6,7 @@ from tinymtl.course.assignment import Case, Mistake, Property, Question, Remote,
 from tinymtl.course.errors import CourseError
 from tinymtl.course.marking import Key, close, evaluate, raised
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 QUESTIONS = [(assignment, question) for assignment in ASSIGNMENTS.values() for question in assignment.questions]
 ASKED = [(a, q) for a, q in QUESTIONS if q.name not in ("log", "figure")]  # those two are in test_study.py
 
@@ -135,7 +135,9 @@ def test_points_add_up_to_25():
 
 
 def question(*mistakes, properties=None):
-    draw = lambda rng: [Case("double", (float(x),)) for x in rng.uniform(1, 2, size=3)]
+    def draw(rng):
+        return [Case("double", (float(x),)) for x in rng.uniform(1, 2, size=3)]
+
     properties = properties or (Property("small", 1, draw), Property("large", 2, draw))
     return Question("q", "Q", "a number", properties, {"double": lambda x: 2 * x}, mistakes)
 
@@ -175,7 +177,9 @@ def test_a_mistake_has_to_explain_every_reply():
 
 
 def test_a_mistake_that_fails_where_the_student_fails_is_recognised():
-    model = lambda x: 3 * x if x > 1.3 else 1 / 0
+    def model(x):
+        return 3 * x if x > 1.3 else 1 / 0
+
     made = key(Mistake("tripled, and fails for small numbers", "double", model))
     assert made.mark(answers(made, model)).hint == "tripled, and fails for small numbers"
     blank = answers(made, lambda x: 1 / 0)

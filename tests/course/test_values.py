@@ -30,7 +30,9 @@ def test_float32_keeps_its_value_and_numpy_scalars_become_numbers():
 
 def test_a_float_with_methods_of_its_own_crosses_as_its_value():
     class Agreeable(float):
-        __eq__ = lambda self, other: True
+        def __eq__(self, other):
+            return True
+
         __hash__ = float.__hash__
 
     found = there_and_back(Agreeable(0.5))

@@ -6,6 +6,7 @@ when the last one has ended, the references are asked and the replies are marked
 
 from __future__ import annotations
 
+import functools
 import glob
 import re
 from collections import Counter
@@ -129,8 +130,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "unnamed"
 
 
+@functools.cache
 def _try_the_worker(limits: Limits) -> None:
-    """One empty notebook: what is wrong with this machine is no fault of the first student's."""
+    """One empty notebook, once: what is wrong with this machine is no fault of the first student's."""
     worker = Worker(limits)
     try:
         worker.load([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tinymtl.course.assignment import Reply
@@ -41,4 +42,5 @@ def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: i
         ]
         for group in cases
     ]
-    return float(Key.make(asked, cases).mark(replies).points)
+    without_hints = replace(asked, mistakes=())
+    return float(Key.make(without_hints, cases).mark(replies).points)
