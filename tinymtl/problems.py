@@ -14,9 +14,10 @@ import numpy as np
 from tinymtl.autodiff import Tensor, record
 from tinymtl.backend import Array
 from tinymtl.nn import functional
+from tinymtl.nn.batch import Batch
 from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
-from tinymtl.nn.shared_bottom import Batch, SharedBottom, Task
+from tinymtl.nn.shared_bottom import SharedBottom, Task
 
 
 class _Theta(Module):

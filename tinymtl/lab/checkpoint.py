@@ -12,7 +12,7 @@ import numpy as np
 from tinymtl.backend import Array
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import generators
-from tinymtl.nn.shared_bottom import load_arrays, save_arrays
+from tinymtl.nn.files import load_arrays, save_arrays
 from tinymtl.steps.step import Step
 
 

@@ -6,13 +6,14 @@ import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from tinymtl.autodiff import Tensor, no_grad, record
-from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.nn.batch import Batch, as_input, read_batch
+from tinymtl.nn.files import load_arrays, save_arrays
 from tinymtl.nn.layers import Module
 from tinymtl.nn.losses import PER_TASK
 from tinymtl.nn.parameters import Block, Parameter, pack
@@ -60,15 +61,6 @@ class Passes:
     def copy(self) -> Passes:
         """The counts as they stand."""
         return Passes(self.trunk_forwards, self.trunk_backwards, self.head_backwards)
-
-
-@dataclass
-class Batch:
-    """A minibatch as the model takes it: an array per task, and where heads are stacked all of them as one `matrix`."""
-
-    x: Any
-    targets: Sequence[Any]
-    matrix: Array | None = None
 
 
 class SharedBottom:
@@ -240,7 +232,7 @@ class SharedBottom:
         dict of arrays, in task order
         """
         with no_grad():
-            z = self.trunk(self._to_model(x))
+            z = self.trunk(as_input(x, self.vector.data))
             return {task.name: task.head(z).data for task in self.tasks}
 
     # ------------------------------------------------------------ what goes in
@@ -258,56 +250,7 @@ class SharedBottom:
         ValueError
             For an empty batch, an unknown or missing task, or a number of rows that differs from x's.
         """
-        x = self._to_model(x)
-        rows = len(x.data)
-        if rows == 0:
-            raise ValueError(f"the batch is empty: x has shape {x.shape}")
-        if isinstance(targets, Mapping):
-            self._check_names(targets)
-            columns = [self._target(targets[name]) for name in self.task_names]
-            matrix = None
-        else:
-            matrix = self._target(targets)
-            if matrix.ndim != 2 or matrix.shape[1] != len(self.tasks):
-                raise ValueError(
-                    f"targets are a dict {{task: array}} or one array (N, {len(self.tasks)}) with a column per task; "
-                    f"got an array of shape {matrix.shape}"
-                )
-            columns = [matrix[:, k] for k in range(len(self.tasks))]
-        for name, column in zip(self.task_names, columns, strict=True):
-            if column.ndim == 0 or len(column) != rows or (self.stacked and column.size != rows):
-                raise ValueError(f"task {name!r}: targets of shape {column.shape} for a batch of {rows} rows")
-        if self.stacked and matrix is None:
-            matrix = array_module(columns[0]).stack([column.reshape(rows) for column in columns], axis=1)
-        return Batch(x, columns, matrix)
-
-    def _to_model(self, x: Any) -> Tensor:
-        like = self.vector.data
-        values: Array = x.data if isinstance(x, Tensor) else x if is_array(x) else np.asarray(x, like.dtype)
-        if values.ndim == 0:
-            raise ValueError("x has no rows: expected an array of shape (N, …)")
-        if like.size or values.dtype.kind != "f":  # a model without parameters takes any float as it is
-            values = values.astype(like.dtype, copy=False)
-        if type(values) is not type(like):
-            values = to_device(values, device_of(like))
-        return x if isinstance(x, Tensor) and values is x.data else Tensor(values)
-
-    def _target(self, target: Any) -> Array:
-        values: Array = target.data if isinstance(target, Tensor) else target
-        if not is_array(values):
-            return np.asarray(values)
-        # host targets stay on the host: the loss checks their range there, once, and then uploads them
-        return to_host(values) if isinstance(self.vector.data, np.ndarray) else values
-
-    def _check_names(self, given: Mapping[str, Any]) -> None:
-        missing = [name for name in self.task_names if name not in given]
-        unknown = [name for name in given if name not in self.task_names]
-        if unknown:
-            close = difflib.get_close_matches(str(unknown[0]), self.task_names, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; the tasks are {', '.join(self.task_names)}"
-            raise ValueError(f"targets name an unknown task {unknown[0]!r}{hint}")
-        if missing:
-            raise ValueError(f"targets miss the task {missing[0]!r}: give an array for each of {self.task_names}")
+        return read_batch(x, targets, self.task_names, self.vector.data, self.stacked)
 
     # ------------------------------------------------------------ parameters
 
@@ -430,28 +373,6 @@ class SharedBottom:
         model.to(dtype=next(iter(arrays.values())).dtype if arrays else None)
         model.load_state(arrays)
         return model
-
-
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
-    """Write named arrays to an .npz file at exactly `path`: beside it first, then renamed over it."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
-    try:
-        with open(beside, "wb") as file:
-            np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)  # after a write that failed; the rename leaves nothing to remove
-
-
-def load_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The arrays of an .npz file; nothing is unpickled. A damaged file gets a ValueError that names it."""
-    with open(path, "rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}
-        except Exception as error:  # what is raised depends on the damaged byte: ten classes without a common parent
-            raise ValueError(f"{path} is not an .npz file of arrays, or it is damaged: {error}") from error
 
 
 def _sweeps(g: Array, value: Array) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module
 from tinymtl.min_norm import gram_matrix
-from tinymtl.nn.shared_bottom import Batch, SharedBottom
+from tinymtl.nn.batch import Batch
+from tinymtl.nn.shared_bottom import SharedBottom
 
 
 class DenseGradients:
