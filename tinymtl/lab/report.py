@@ -57,7 +57,7 @@ def table(comparison: Comparison, data: str) -> str:
 
 def _spread(values: Any, digits: int, sign: str = "") -> str:
     """Mean ± standard deviation over seeds; the mean alone for one seed."""
-    mean = f"{np.mean(values):{sign}.{digits}f}"
+    mean = f"{np.mean(values):{sign}z.{digits}f}"  # z: never "-0.0"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
@@ -86,9 +86,10 @@ def _head(comparison: Comparison, data: str) -> str:
     trunk = run.trunk if isinstance(run.trunk, str) else "-".join(str(width) for width in run.trunk)
     metrics = sorted({"R²" if task.kind == "regression" else "accuracy" for task in facts.tasks})
     measure = " and ".join(metrics)
+    minibatches = -(-facts.train_rows // run.batch_size)
     lines = [
         f"{data}: {len(facts.tasks)} tasks, trunk {trunk}, a linear head per task. Adam, learning rate {run.lr:g}, "
-        f"{run.epochs} epochs of {-(-facts.train_rows // run.batch_size)} minibatches of {run.batch_size} for every "
+        f"{run.epochs} epoch{'s' * (run.epochs > 1)} of {minibatches} minibatches of {run.batch_size} for every "
         f"strategy. {measure[0].upper()}{measure[1:]} on {facts.test_rows} test rows."
     ]
     if "grouped" in comparison.strategies(data):
@@ -142,7 +143,7 @@ def noise_sentence(differences: dict[str, Interval], reference: str) -> str:
     """
     inside, outside = [], []
     for label, interval in differences.items():
-        text = f"{label} {interval.mean:+.1f}"
+        text = f"{label} {interval.mean:+z.1f}"
         text += "" if interval.half_width is None else f" ± {interval.half_width:.1f}"
         if interval.holds_zero:
             inside.append(text)

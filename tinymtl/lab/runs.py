@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -165,10 +166,14 @@ def _train(run: Run, data: MultiTaskData, only: str | None) -> tuple[dict[str, S
             measure_every=None if only else MEASURE_EVERY,
             progress=False,
         )
+        scores = evaluate(model, data.test.to(run.device))
+        for name, score in scores.items():
+            if not math.isfinite(score["loss"] + score["metric"]):
+                raise FloatingPointError(f"task {name!r}: its test loss is {score['loss']}; lower the learning rate")
     except FloatingPointError as error:
         where = f"{run.data}, {label_of(run.strategy)}, seed {run.seed}"
         raise FloatingPointError(f"{where}: {error}") from error
-    return evaluate(model, data.test.to(run.device)), [history]
+    return scores, [history]
 
 
 @lru_cache(maxsize=2)

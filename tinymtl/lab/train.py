@@ -63,8 +63,8 @@ def fit(
     evaluate_every : int, default 1
         Look at the validation part after every so many epochs, and after the last one.
     measure_every : int, optional
-        Look at the task gradients at the trunk before every so many steps, for `History.conflicting_share`. It
-        costs a forward and K backwards each time, and does not change the run.
+        Look at the task gradients at the trunk before the first step and every so many steps from then on, for
+        `History.conflicting_share`. It costs a forward and K backwards each time, and does not change the run.
     progress : bool, optional
         Show a progress bar (on stderr). By default only on a terminal.
 
@@ -160,7 +160,7 @@ def _train_epoch(
         rows = order[start : start + batch_size]
         batch = x[rows], {name: t[rows] for name, t in targets.items()} if isinstance(targets, dict) else targets[rows]
         counter += 1
-        if measure_every is None or counter % measure_every:
+        if measure_every is None or (counter - 1) % measure_every:
             reports.append(step(*batch))
         else:
             before = time.perf_counter()
@@ -201,7 +201,7 @@ def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: i
     history.evaluated.append(history.epochs)
     history.validation_losses.append([score["loss"] for score in scores])
     history.validation_metrics.append([score["metric"] for score in scores])
-    means = [float(np.mean(row)) for row in history.validation_metrics]
+    means = np.nan_to_num(np.mean(history.validation_metrics, axis=1), nan=-np.inf).tolist()
     if history.best_epoch is None or means[-1] > max(means[:-1]):
         history.best_epoch = history.epochs
         if patience is not None:
