@@ -39,8 +39,9 @@ class Parameter(Tensor):
             keep = is_array(values) and values.dtype.kind == "f"
             self._array = values if keep else tensor(values).data
             return
-        if np.shape(values) != self._array.shape:
-            raise ValueError(f"values of shape {np.shape(values)} do not fit a parameter of shape {self._array.shape}")
+        shape = values.shape if is_array(values) else np.shape(values)
+        if shape != self._array.shape:
+            raise ValueError(f"values of shape {shape} do not fit a parameter of shape {self._array.shape}")
         self._array[...] = to_device(to_host(values), device_of(self._array)).astype(self._array.dtype, copy=False)
 
     @property

@@ -19,7 +19,8 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
-from tinymtl.nn.shared_bottom import Batch, SharedBottom
+from tinymtl.nn.batch import Batch
+from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
 from tinymtl.steps import MGDAUB, Alternating, RandomGrouped, Stage, Step, StepReport
 from tinymtl.trace.result import Trace, Turn

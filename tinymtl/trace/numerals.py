@@ -86,6 +86,16 @@ def clean(name: str) -> str:
     return "".join(c if c.isprintable() else "·" for c in name)
 
 
-def clip(name: str, width: int) -> str:
-    """`name`, shortened to `width` characters by a … at its end."""
-    return name if len(name) <= width else name[: width - 1] + "…"
+def clip(text: str, width: int) -> str:
+    """`text`, shortened to `width` characters by a … at its end."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def shorten(name: str, width: int) -> str:
+    """`name`, shortened to `width` characters by a … inside: names often differ at their ends.
+
+    >>> shorten("task number 12", 10)
+    'task n… 12'
+    """
+    tail = (width - 1) // 3
+    return name if len(name) <= width else f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinymtl.trace.numerals import MINUS, clean, clip, degrees, short, signed
+from tinymtl.trace.numerals import MINUS, clean, degrees, short, shorten, signed
 from tinymtl.trace.svg import FALLS, INK, OKABE_ITO, PALE, RISES, blend, box, document, label, line, path
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
     points = points @ np.array([[cos, sin], [-sin, cos]])
     v = turn.weights @ points
 
-    labels = [clip(name, 12) for name in names]
+    labels = [shorten(name, 12) for name in names]
     margin = 16 + 7.5 * max(len(words) for words in [*labels, "0.0000"])
     corners = np.vstack([points, v, [0.0, 0.0]])
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -80,7 +80,11 @@ def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
     alone = np.count_nonzero(turn.weights) == 1  # then v is a gradient, or a multiple of one
     if not alone and _length(v) > 1e-6 * longest:
         shapes.append(line(*origin, *place(v), INK, head=True, stroke_width=2.5))
-        shapes += _beside(origin, place(v), "v", short(_length(v), 3), INK)
+        if (np.abs(points @ v) > 0.97 * np.hypot(*points.T) * _length(v)).any():  # beside the shaft: a head is near
+            x, y = place(v / 2)
+            shapes += [label(x + 8, y, f"v {short(_length(v), 3)}", font_weight="bold")]
+        else:
+            shapes += _beside(origin, place(v), "v", short(_length(v), 3), INK)
     shapes.append(f'<circle cx="{origin[0]:.1f}" cy="{origin[1]:.1f}" r="3.5" fill="{INK}"/>')
     return shapes, TOP + 36 + (high[1] - low[1]) * scale + 40
 
@@ -163,8 +167,8 @@ def _checks(
 ) -> tuple[list[str], float]:
     """Coloured squares, blue for a strength up to 1 and orange down to −1, with words in them where there are few."""
     shapes: list[str] = []
-    few = max(len(rows), len(columns)) <= 8
-    rows, columns = [clip(row, 18) for row in rows], [clip(column, 10) for column in columns]
+    few = _few(strength)
+    rows, columns = [shorten(row, 18) for row in rows], [shorten(column, 10) for column in columns]
     left = x0 + (12 + 6.5 * max(map(len, rows)) if few else 0)
     cell = min(56.0, (width + x0 - left) / len(columns))
     high = min(cell, 30.0) if few else min(cell, 360 / len(rows))
@@ -184,7 +188,7 @@ def _checks(
             x, edge = left + j * cell, 1 if few else 0.3
             shapes.append(box(x, y, cell, high, fill=fill, stroke="white", stroke_width=edge))
             if few and 6.2 * len(words[i][j]) <= cell:
-                ink = "white" if abs(s) > 0.55 else INK
+                ink = "white" if s > 0.6 else INK  # dark on every orange
                 shapes.append(
                     label(x + cell / 2, y + high / 2 + 4, words[i][j], "middle", font_size=11, fill=ink)
                 )
@@ -204,7 +208,7 @@ def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]
     ]
     shapes += [box(x0 + 346, 27, 12, 9, fill=FALLS), box(x0 + 358, 27, 12, 9, fill=RISES)]
     shapes.append(label(x0 + 374, 36, "actual", font_size=11))
-    name_width = 8 + 7 * max(len(clip(name, 12)) for name in names)
+    name_width = 8 + 7 * max(len(shorten(name, 18)) for name in names)
     both = np.stack([turn.predicted, turn.actual])
     finite = np.where(np.isfinite(both), both, 0.0)
     room = 64  # for the number at a bar's end
@@ -217,7 +221,7 @@ def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]
     for k, name in enumerate(names):
         y = top + k * row
         thick = row * 0.3
-        shapes.append(label(x0, y + row * 0.5 + 4, clip(name, 12), font_size=12 if row > 20 else 11))
+        shapes.append(label(x0, y + row * 0.5 + 4, shorten(name, 18), font_size=12 if row > 20 else 11))
         for value, offset, filled in ((finite[0, k], 0.14, False), (finite[1, k], 0.5, True)):
             colour = FALLS if value < 0 else RISES
             start = zero + min(value, 0.0) * scale
@@ -238,7 +242,7 @@ def _turns(trace: Trace, names: list[str]) -> tuple[list[str], float]:
     finite = np.where(np.isfinite(changes), changes, 0.0)
     most = float(np.abs(finite).max())
     exponent = 3 * math.floor(math.log10(most) / 3) if most else 0
-    unit = f"; numbers in 10{''.join(_RAISED[c] for c in str(exponent))}" if exponent else ""
+    unit = f"; numbers in 10{''.join(_RAISED[c] for c in str(exponent))}" if exponent and _few(changes) else ""
     x0 = LEFT + 12
     shapes = _title(
         x0, "Whose turn moved which loss", f"a row: a turn; blue: the loss fell; orange: it rose{unit}"
@@ -249,6 +253,10 @@ def _turns(trace: Trace, names: list[str]) -> tuple[list[str], float]:
     words = [[("+" if c > 0 else "") + short(c / 10.0**exponent, 2) for c in row] for row in changes.tolist()]
     table, bottom = _checks(x0, RIGHT - 36, turns, names, strength, words)
     return shapes + table, bottom
+
+
+def _few(values: Array) -> bool:
+    return max(values.shape) <= 8
 
 
 _RAISED = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))

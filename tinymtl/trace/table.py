@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.trace.numerals import clean, clip, degrees, short, vector
+from tinymtl.trace.numerals import clean, clip, degrees, short, shorten, vector
 
 if TYPE_CHECKING:
     from tinymtl.trace.result import Trace, Turn
@@ -103,7 +103,7 @@ def _fit(trace: Trace, columns: list[str], numbers: Array, title: str) -> list[s
     shown = some(len(trace.task_names), 12)
     names = [GAP if k is None else clean(trace.task_names[k]) for k in shown]
     for digits, name_width, space in ((4, 24, 2), (3, 24, 2), (3, 16, 1), (3, 8, 1), (2, 8, 1)):
-        left = ["task", *(clip(name, name_width) for name in names)]
+        left = ["task", *(shorten(name, name_width) for name in names)]
         cells = [columns, *([GAP] * len(columns) if k is None else _cells(numbers[k], digits) for k in shown)]
         widths = [max(len(row[j]) for row in cells) for j in range(len(columns))]
         first = max(len(name) for name in left)
@@ -127,7 +127,7 @@ def _cells(numbers: Sequence[float], digits: int) -> list[str]:
 def _gram(trace: Trace) -> list[str]:
     turn = trace.turns[0]
     shown = some(len(trace.task_names), 6)
-    names = [GAP if k is None else clip(clean(trace.task_names[k]), 10) for k in shown]
+    names = [GAP if k is None else shorten(clean(trace.task_names[k]), 10) for k in shown]
     body = [[gram_cell(turn, i, j) for j in shown] for i in shown]
     widths = [max(len(row[j]) for row in [names, *body]) for j in range(len(shown))]
     first = max(len(name) for name in names)
