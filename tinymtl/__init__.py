@@ -1,6 +1,9 @@
 """tinymtl: how multi-task optimisation works, in a package small enough to read."""
 
-from tinymtl import data, lab, nn, problems
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
+from tinymtl import data, nn, problems
 from tinymtl.autodiff.ops import (
     concatenate,
     exp,
@@ -76,10 +79,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """`tm.course`, imported at its first use: training needs none of it."""
-    if name != "course":
-        raise AttributeError(f"module 'tinymtl' has no attribute {name!r}")
-    import tinymtl.course as course
-
-    return course
+def __getattr__(name: str) -> _ModuleType:
+    """`tinymtl.lab` and `tinymtl.course`, loaded when first asked for: a plain import stays fast."""
+    if name in ("lab", "course"):
+        return _import_module(f"tinymtl.{name}")
+    raise AttributeError(f"module 'tinymtl' has no attribute {name!r}")

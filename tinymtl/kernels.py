@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,8 @@ def fused(twin: Callable[..., None]) -> Callable[..., None]:
 
 def source(dtype: np.dtype[Any]) -> str:
     """The CUDA source of all kernels with `real` meaning `dtype` (float32 or float64)."""
+    from importlib import resources  # slow to import, and needed on a GPU alone
+
     real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
     return f"typedef {real} real;\n" + resources.files("tinymtl").joinpath("kernels.cu").read_text()
 
