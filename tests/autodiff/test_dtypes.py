@@ -82,7 +82,7 @@ def test_in_float64_numbers_and_lists_keep_all_their_digits():
     assert ops.concatenate([x, [0.1, 0.1]]).data.tolist() == [1.0, 1.0, 0.1, 0.1]
     assert ops.stack([x, [0.1, 0.1]]).data.tolist() == [[1.0, 1.0], [0.1, 0.1]]
     assert ops.stack([x[0], 0.1]).data.tolist() == [1.0, 0.1]
-    assert (x @ [0.1, 0.0]).item() == 0.1
+    assert (x @ [0.1, 0.0]).item() == ([0.0, 0.1] @ x).item() == 0.1
 
 
 def test_array_times_tensor_is_a_tensor():

@@ -251,8 +251,8 @@ def test_lenet_is_its_composition(rows):
 
 
 def test_lenet_with_dropout_drops_channels_of_the_second_convolution():
-    lenet = nn.LeNet(image_size=16, dropout=0.5, rng=1).to("float64")
-    x = normal(4, 1, 16, 16)
+    lenet = nn.LeNet(image_size=20, dropout=0.5, rng=1).to("float64")
+    x = normal(4, 1, 20, 20)  # so that a channel has 2 × 2 elements at the end
     state = lenet.rng.bit_generator.state
     out = lenet(x)
     lenet.rng.bit_generator.state = state
@@ -264,7 +264,7 @@ def test_lenet_with_dropout_drops_channels_of_the_second_convolution():
     with no_grad():
         evaluated = lenet(x)
     assert not np.allclose(evaluated.data, out.data)
-    undropped = nn.LeNet(image_size=16, rng=1).to("float64")(x)
+    undropped = nn.LeNet(image_size=20, rng=1).to("float64")(x)
     np.testing.assert_allclose(evaluated.data, undropped.data, rtol=1e-13)
 
 

@@ -138,7 +138,10 @@ class SharedBottom:
         return record(z.data, (z, count))
 
     def losses(self, z: Tensor, batch: Batch, group: Sequence[int] | None = None) -> Tensor:
-        """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z."""
+        """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z.
+
+        Here and below a group of all tasks is in task order: it stands for the model as a whole.
+        """
         if group is None:
             group = range(len(self.tasks))
         if self.stacked and len(group) > 1:
