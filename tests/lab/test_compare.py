@@ -122,6 +122,7 @@ def test_data_of_ones_own_with_mixed_tasks():
     relative[:, 1] = -(losses[1][:, 1] - losses[0][:, 1]) / losses[0][:, 1]  # regression, by its loss
     np.testing.assert_allclose(found.deltas("made", "averaged"), 100 * relative.mean(axis=1), rtol=1e-9)
     assert "1 epoch of 2 minibatches" in " ".join(found.table("made").split())
+    assert "Regression tasks enter by their loss." in " ".join(str(found).split())
     assert "R² and accuracy on 40 test rows" in " ".join(found.table("made").split())
 
 

@@ -123,6 +123,13 @@ def test_measured_conflict_is_that_of_the_gradients(pair):
     assert history.raised_tasks == [int(g[0] @ v < 0) + int(g[1] @ v < 0)]
 
 
+def test_mgda_with_sgd_raises_no_task(pair):
+    """gₖ·v ≥ ‖v‖² at the min-norm point, so that no measured step counts as one that raises a loss."""
+    step = tm.MGDA(tm.lab.build(pair, [4], rng=2).to(dtype="float64"), tm.SGD(lr=0.1))
+    history = fit(step, pair, epochs=2, batch_size=35, measure_every=1)
+    assert history.raised_tasks == [0, 0, 0, 0]
+
+
 def test_shares_of_a_history():
     history = tm.lab.History(["a", "b", "c"])
     assert history.conflicting_share is None and history.raising_share is None

@@ -1,5 +1,6 @@
 """The laboratory: train a strategy, judge it, and compare it with the others."""
 
+from tinymtl.lab import plots
 from tinymtl.lab.compare import compare
 from tinymtl.lab.comparison import Comparison
 from tinymtl.lab.evaluate import evaluate
@@ -25,6 +26,7 @@ __all__ = [
     "fit",
     "inner_products",
     "mean_delta",
+    "plots",
     "r2",
     "task_gradients",
 ]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
 
 from tinymtl.backend import module_for
 from tinymtl.data import MultiTaskData
@@ -116,6 +114,9 @@ def _collected(outcomes: Iterator[Result], total: int, progress: bool | None) ->
 
 def _in_processes(jobs: list[Job], workers: int) -> Iterator[Result]:
     """The jobs' results in their order, computed by fresh processes with one BLAS thread each."""
+    from concurrent.futures import ProcessPoolExecutor  # here, since they take long to import
+    from multiprocessing import active_children, get_context
+
     others = set(active_children())
     with _one_blas_thread():
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent)

@@ -29,7 +29,15 @@ STYLES = {
     "alternating": ("#009E73", "v"),
     "grouped": ("#CC79A7", "P"),
 }
-DASHES = {SINGLE: ":", "averaged": "-", "mgda": "--", "mgda-ub": "-.", "alternating-shared": (0, (1, 1))}
+DASHES = {
+    SINGLE: ":",
+    "averaged": "-",
+    "mgda": "--",
+    "mgda-ub": "-.",
+    "alternating-shared": (0, (1, 1)),
+    "alternating": (0, (6, 1)),
+    "grouped": (0, (3, 1, 1, 1, 1, 1)),
+}
 
 QUANTITIES = {
     "train_losses": "training loss",

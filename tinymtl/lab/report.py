@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
-import platform
 import textwrap
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,12 +97,14 @@ def _head(comparison: Comparison, data: str) -> str:
 def legend(comparison: Comparison) -> str:
     """How to read the tables."""
     seeds = {result.run.seed for result in comparison.results}
+    regression = any(task.kind == "regression" for facts in comparison.data.values() for task in facts.tasks)
     ways = [
         "How to read this.",
         f"Mean ± standard deviation over {len(seeds)} seeds." if len(seeds) > 1 else "One seed.",
         "A seed draws the initial weights and the order of the minibatches, the same for every strategy; the data "
         "stay. Tested are the parameters of the epoch that was best on validation.",
-        "Δ single: mean relative change of the tasks against single-task nets of the same seed; positive is better.",
+        "Δ single: mean relative change of the tasks against single-task nets of the same seed; positive is better."
+        + " Regression tasks enter by their loss." * regression,
         "conflict: share of steps in which at least one pair of task gradients has a negative inner product (after "
         f"the slash: share of pairs); gradients of the trunk's parameters, every {MEASURE_EVERY}th step looked at.",
         "passes: trunk forwards + backwards per minibatch. s: seconds in training steps.",
@@ -161,6 +160,8 @@ def noise_sentence(differences: dict[str, Interval], reference: str) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """results.csv: a line per data set, strategy, seed and task; what belongs to a run stands in each of its lines."""
+    import csv
+
     rows: list[list[Any]] = [
         ["data", "strategy", "seed", "task", "metric", "value", "loss"]
         + ["delta_percent", "conflicting_share", "raising_share", "trunk_forwards", "trunk_backwards", "seconds"]
@@ -183,6 +184,8 @@ def csv_text(comparison: Comparison) -> str:
 
 def json_text(comparison: Comparison) -> str:
     """results.json: every run with all its settings, what came of it, and the versions it was made with."""
+    import platform
+
     import tinymtl
 
     summary = {
@@ -236,6 +239,8 @@ def save(comparison: Comparison, out: str | os.PathLike[str]) -> list[str]:
 
 def check_out(out: str | os.PathLike[str]) -> None:
     """Raise an OSError, before any time is spent, where the three files could not be written into `out`."""
+    from tempfile import TemporaryDirectory
+
     folder = Path(out)
     existing = [folder, *folder.absolute().parents]
     place = next(path for path in existing if path.exists())
