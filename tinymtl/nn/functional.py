@@ -67,7 +67,7 @@ def add_bias(z: Array, bias: Array, relu: int) -> None:
     """z ← z + b, and its ReLU if `relu`."""
     z += bias
     if relu:
-        np.maximum(z, 0, out=z)
+        np.maximum(z, filled(np, z.shape, 0.0, z.dtype), out=z)  # against a number it takes three times as long
 
 
 @fused
@@ -78,14 +78,15 @@ def relu_gradient(out: Array, g: Array, z: Array) -> None:
 
 def sum_rows(g: Array) -> Array:
     """Σₙ gₙ for g (…, N, out) as a product with a row of ones, which is faster than a sum over a leading axis."""
-    ones = _ones(array_module(g), g.shape[-2], g.dtype)
+    ones = filled(array_module(g), g.shape[-2], 1.0, g.dtype)
     return ones.dot(g) if g.ndim == 2 else ones @ g
 
 
 @functools.lru_cache(maxsize=64)
-def _ones(xp: ModuleType, n: int, dtype: np.dtype[Any]) -> Array:
-    ones: Array = xp.ones(n, dtype)  # made once: on a GPU even this is a kernel launch
-    return ones
+def filled(xp: ModuleType, shape: int | tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Array:
+    """A constant array, made once and then shared: read it only. On a GPU even making one is a kernel launch."""
+    constant: Array = xp.full(shape, value, dtype)
+    return constant
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:

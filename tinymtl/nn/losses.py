@@ -15,6 +15,7 @@ from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device
 from tinymtl.kernels import fused
+from tinymtl.nn.functional import filled
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
@@ -75,16 +76,18 @@ def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 @fused
 def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels: Array, scale: float) -> None:
     """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C)."""
-    np.subtract(logits, logits.max(axis=-1, keepdims=True), out=gradient)
-    flat = gradient.reshape(-1)
-    chosen = labels.reshape(-1) + np.arange(0, flat.size, logits.shape[-1])
-    np.negative(flat[chosen].reshape(losses.shape), out=losses)
-    np.exp(gradient, out=gradient)
-    total = gradient.sum(axis=-1, keepdims=True)
-    losses += np.log(total[..., 0])
+    classes = logits.shape[-1]
+    x, p = logits.reshape(-1, classes), gradient.reshape(-1, classes)
+    largest = np.ascontiguousarray(x.T).max(axis=0)  # along short rows, NumPy's max takes six times as long
+    np.subtract(x, largest[:, None], out=p)
+    chosen = labels.reshape(-1) + np.arange(0, p.size, classes)
+    np.negative(p.reshape(-1)[chosen].reshape(losses.shape), out=losses)
+    np.exp(p, out=p)
+    total = p.dot(filled(np, classes, 1.0, p.dtype))
+    losses += np.log(total).reshape(losses.shape)
     losses *= scale
-    gradient *= scale / total
-    flat[chosen] -= scale  # every row is chosen once, so that this needs no add.at
+    p *= (scale / total)[:, None]
+    p.reshape(-1)[chosen] -= scale  # every row is chosen once, so that this needs no add.at
 
 
 def _check_range(labels: Array, classes: int) -> None:
