@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -36,25 +37,29 @@ def rebuild(path: Path) -> str:
     write_text(path, text)
     figure = last_figure(notebook)
     if figure is not None:
-        target = path.parent / "figures" / f"{path.stem}.png"
+        target = path.parent / "figures" / f"{path.stem}{figure[0]}"
         target.parent.mkdir(exist_ok=True)
         beside = target.with_suffix(".part")
-        beside.write_bytes(thumbnail(figure))
+        beside.write_bytes(figure[1])
         beside.replace(target)
     return f"{path.name}: {seconds:.1f} s, {len(text.encode()) // 1000} KB"
 
 
-def last_figure(notebook: Any) -> bytes | None:
-    """The last PNG among a notebook's outputs."""
+def last_figure(notebook: Any) -> tuple[str, bytes] | None:
+    """The last figure of a notebook, small, as (suffix, content): a PNG, or a drawing that is an SVG."""
     for cell in reversed(notebook.cells):
         for output in reversed(cell.get("outputs", [])):
-            if "image/png" in output.get("data", {}):
-                return base64.b64decode(output.data["image/png"])
+            data = output.get("data", {})
+            if "image/png" in data:
+                return ".png", thumbnail(base64.b64decode(data["image/png"]))
+            drawing = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', data.get("text/html", ""))
+            if drawing:
+                return ".svg", base64.b64decode(drawing[1])
     return None
 
 
 def thumbnail(png: bytes) -> bytes:
-    """A small copy of a figure: 64 colours are enough for it."""
+    """A small copy of a picture: 64 colours are enough for it."""
     from PIL import Image  # Matplotlib brings it
 
     image = Image.open(io.BytesIO(png)).convert("RGB")

@@ -54,15 +54,32 @@ class Check:
     mistakes: Mapping[str, Any] = field(default_factory=dict)
     judged: Callable[[Any], Any] = lambda answer: answer
 
+    def verdict(self, answer: Any) -> str:
+        """The line that `check` prints."""
+        try:
+            if not given(answer):
+                return NOT_TRIED
+            found = self.judged(answer)
+            if not given(found):
+                return NOT_TRIED
+            if self.test(found):
+                return f"✓ right: {self.praise}"
+            hints = [hint for hint in self.mistakes if self._shows(hint, found)]
+            hints.append(self.look(found) if callable(self.look) else self.look)
+        except Problem as problem:
+            return f"✗ not yet: {problem}"
+        except Exception as error:  # whatever a student's answer may run into is a hint, not a traceback
+            return f"✗ not yet: checking your answer raised {type(error).__name__}: {error}"
+        return f"✗ not yet: {hints[0]}"
+
+    def _shows(self, hint: str, found: Any) -> bool:
+        mistake = self.mistakes[hint]
+        return bool(mistake.seen(found)) if isinstance(mistake, Mistake) else same(found, self.judged(mistake))
+
     def example(self, hint: str) -> Any:
         """A wrong answer that gets this hint."""
         mistake = self.mistakes[hint]
         return mistake.example if isinstance(mistake, Mistake) else mistake
-
-    def shows(self, hint: str, found: Any) -> bool:
-        """Whether what is judged, `found`, is the mistake of this hint."""
-        mistake = self.mistakes[hint]
-        return bool(mistake.seen(found)) if isinstance(mistake, Mistake) else same(found, self.judged(mistake))
 
 
 class Problem(Exception):
@@ -86,30 +103,10 @@ def check(name: str, answer: Any) -> None:
 
     Examples
     --------
-    >>> check("01.gradients", ...)
+    >>> check("01.by_hand", ...)
     … not tried yet
     """
-    print(verdict(name, answer))
-
-
-def verdict(name: str, answer: Any) -> str:
-    """The line that `check` prints."""
-    chosen = find(name)
-    try:
-        if not _given(answer):
-            return NOT_TRIED
-        found = chosen.judged(answer)
-        if not _given(found):
-            return NOT_TRIED
-        if chosen.test(found):
-            return f"✓ right: {chosen.praise}"
-        hints = [hint for hint in chosen.mistakes if chosen.shows(hint, found)]
-        hints.append(chosen.look(found) if callable(chosen.look) else chosen.look)
-    except Problem as problem:
-        return f"✗ not yet: {problem}"
-    except Exception as error:  # whatever a student's answer may run into is a hint, not a traceback
-        return f"✗ not yet: checking your answer raised {type(error).__name__}: {error}"
-    return f"✗ not yet: {hints[0]}"
+    print(find(name).verdict(answer))
 
 
 def find(name: str) -> Check:
@@ -216,7 +213,7 @@ def results_on(cases: Sequence[tuple[Any, ...]]) -> Callable[[Any], Any]:
                 results.append(answer(*copy.deepcopy(args)))
             except Exception as error:
                 raise Problem(f"your function raises {type(error).__name__} for {shown(args)}: {error}") from None
-            if not _given(results[0]):
+            if not given(results[0]):
                 return None
             if results[-1] is None:
                 raise Problem(f"your function returns None for {shown(args)}: does every way through it return?")
@@ -269,12 +266,12 @@ def _array(value: Any) -> Any:
     return None if array.dtype.kind not in "fiubU" else array
 
 
-def _given(value: Any) -> bool:
+def given(value: Any) -> bool:
     """Whether a student has put something in: neither None nor `...`, nor a list with one of them in it."""
     if isinstance(value, Mapping):
-        return all(_given(item) for item in value.values())
+        return all(given(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return all(_given(item) for item in value)
+        return all(given(item) for item in value)
     return value is not None and value is not ...
 
 
