@@ -310,6 +310,10 @@ def test_a_cheat_leaves_the_other_questions_as_they_are(graded, name):
         assert others == {"k_tasks": 7, "stationary": 3, "worksheet": 5}
 
 
+def test_an_exit_in_a_call_is_an_exception_like_others(graded):
+    assert graded[0]["sys.exit"].marks["two_tasks"].hint == "two_task_weight raised SystemExit"
+
+
 def test_a_cheat_leaves_the_other_students_as_they_are(graded):
     assert graded[0]["honest"].points == 21
     assert graded[0]["honest"].note == ""

@@ -1,6 +1,8 @@
 """What a student's code may not do in the worker: each attempt is made for real, and must be refused."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,26 @@ def test_what_reaches_outside_is_refused(worker, name, tmp_path):
 @pytest.mark.parametrize("name", ALLOWED)
 def test_what_coursework_needs_is_allowed(worker, name):
     assert attempt(worker, ALLOWED[name]) == ""
+
+
+def test_an_installed_tinymtl_is_refused_among_packages_that_may_be_read(tmp_path):
+    """As where it is installed next to NumPy: every directory is readable there except one called tinymtl."""
+    for package in ("tinymtl", "tinymtl/course", "other"):
+        (tmp_path / "site-packages" / package).mkdir(parents=True)
+        (tmp_path / "site-packages" / package / "answers.py").write_text("")
+    (tmp_path / "scratch").mkdir()
+    code = f"""
+import sys
+sys.path.insert(0, {str(PACKAGE / "course")!r})
+import guard
+guard.watch(scratch={str(tmp_path / "scratch")!r}, numpy_home={str(tmp_path / "site-packages")!r})
+for package in ("other", "tinymtl", "tinymtl/course"):
+    try: open({str(tmp_path / "site-packages")!r} + "/" + package + "/answers.py")
+    except PermissionError: print(package, "refused")
+    else: print(package, "read")
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["other read", "tinymtl refused", "tinymtl/course refused"]
 
 
 def test_limits_are_those_that_were_asked_for():

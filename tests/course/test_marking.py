@@ -182,8 +182,11 @@ def test_a_mistake_that_fails_where_the_student_fails_is_recognised():
 
     made = key(Mistake("tripled, and fails for small numbers", "double", model))
     assert made.mark(answers(made, model)).hint == "tripled, and fails for small numbers"
-    blank = answers(made, lambda x: 1 / 0)
-    assert made.mark(blank).hint == "double raised ZeroDivisionError"
+
+
+def test_failing_everywhere_is_no_known_mistake():
+    made = key(Mistake("always fails", "double", lambda x: 1 / 0))
+    assert made.mark(answers(made, lambda x: 1 / 0)).hint == "double raised ZeroDivisionError"
 
 
 @pytest.mark.parametrize(

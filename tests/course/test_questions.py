@@ -116,6 +116,15 @@ def test_min_norm_accepts_the_library_s_solution_and_little_else():
         assert not is_min_norm(-weights, gram) and not is_min_norm(weights * np.nan, gram)
 
 
+def test_negative_weights_are_no_solution_even_with_a_gap_of_zero():
+    g = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.5, 1.5, 0.1]])
+    gram = g @ g.T
+    weights = np.linalg.solve(gram, np.ones(3))
+    weights /= weights.sum()
+    assert weights.min() < -0.1 and abs(weights @ gram @ weights - (gram @ weights).min()) < 1e-9
+    assert not is_min_norm(weights, gram)
+
+
 def test_where_the_weights_are_not_unique_all_of_them_count():
     gram = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     for share in (0.0, 0.2, 0.5):

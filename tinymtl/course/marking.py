@@ -88,10 +88,8 @@ def _array(value: Any) -> np.ndarray[Any, Any] | None:
 
 
 def all_close(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
-    """Every reply is an answer, and close to the reference's."""
-    return all(
-        not reply.error and close(reply.value, right.value) for reply, right in zip(replies, expected, strict=True)
-    )
+    """Every reply is close to the reference's."""
+    return all(close(reply.value, right.value) for reply, right in zip(replies, expected, strict=True))
 
 
 def same_reply(reply: Reply, other: Reply) -> bool:
