@@ -238,7 +238,8 @@ def test_the_forwards_are_recomputed():
     H, c, start = draw(2, 3)
     for lr in (0.3, 0.05):
         alternating, summed = Quadratics(H, c, start), Quadratics(H, c, start)
-        tm.Alternating(alternating, tm.SGD(lr))()
+        report = tm.Alternating(alternating, tm.SGD(lr))()
+        assert report.trunk_forwards == 2
         tm.Averaged(summed, tm.SGD(lr), reduction="sum")()
         expected = lr**2 * H[1] @ gradients(H, c, start)[0]
         assert np.linalg.norm(expected) > 1e-3
