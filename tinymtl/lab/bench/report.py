@@ -57,7 +57,7 @@ def step_table(rows: Sequence[Row]) -> str:
     ]
     got = [row.cores for row in rows if row.status == "timed"]
     if got and median(got) < 0.9:
-        notes.append(f"the machine was busy: the steps got {median(got):.2f} of a core (see --clock cpu)")
+        notes.append(f"the machine was busy: the steps got {median(got):.2f} of a core; --clock cpu leaves the wait out")
     return "\n".join([table, *notes])
 
 
