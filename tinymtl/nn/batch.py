@@ -28,7 +28,6 @@ def read_batch(x: Any, targets: Any, names: Sequence[str], like: Array, stacked:
     rows = len(x.data)
     if rows == 0:
         raise ValueError(f"the batch is empty: x has shape {x.shape}")
-    matrix = None
     if isinstance(targets, Mapping):
         _check_names(targets, names)
         columns = [_as_target(targets[name], like) for name in names]
@@ -40,12 +39,15 @@ def read_batch(x: Any, targets: Any, names: Sequence[str], like: Array, stacked:
                 f"got an array of shape {matrix.shape}"
             )
         columns = [matrix[:, k] for k in range(len(names))]
+        if len(matrix) != rows:
+            raise ValueError(f"task {names[0]!r}: targets of shape {columns[0].shape} for a batch of {rows} rows")
+        return Batch(x, columns, matrix)
     for name, column in zip(names, columns, strict=True):
         if column.ndim == 0 or len(column) != rows or (stacked and column.size != rows):
             raise ValueError(f"task {name!r}: targets of shape {column.shape} for a batch of {rows} rows")
-    if stacked and matrix is None:
-        matrix = array_module(columns[0]).stack([column.reshape(rows) for column in columns], axis=1)
-    return Batch(x, columns, matrix)
+    if not stacked:
+        return Batch(x, columns)
+    return Batch(x, columns, array_module(columns[0]).stack([column.reshape(rows) for column in columns], axis=1))
 
 
 def as_input(x: Any, like: Array) -> Tensor:
