@@ -20,7 +20,8 @@ using std::exp; using std::log; using std::log1p; using std::tanh; using std::sq
 struct Index { int x; };
 static thread_local Index blockIdx, threadIdx, blockDim;
 #define __global__
-%s
+"""
+LOOP = """
 extern "C" void run_%s(int blocks, int threads, %s) {
   blockDim.x = threads;
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
@@ -34,17 +35,19 @@ def compiled(request, tmp_path_factory):
     """Runs a kernel by name on NumPy arrays, in the way that kernels.py launches it."""
     dtype = np.dtype(request.param)
     source = kernels.source(dtype)
+    text = SHIM + source
+    for name, signature in re.findall(r"void (\w+)\((.*?)\)", source, re.DOTALL):
+        names = ", ".join(part.split()[-1].lstrip("*") for part in signature.split(","))
+        text += LOOP % (name, signature, name, names)
     folder = tmp_path_factory.mktemp("kernels")
+    (folder / "kernels.cpp").write_text(text)
+    library = folder / "kernels.so"
+    command = [COMPILER, "-O1", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(library)]
+    subprocess.run([*command, str(folder / "kernels.cpp")], check=True)
+    functions = ctypes.CDLL(str(library))
+    real = ctypes.c_float if dtype == np.float32 else ctypes.c_double
 
     def run(name, *arguments):
-        signature = re.search(rf"void {name}\((.*?)\)", source, re.DOTALL).group(1)
-        names = ", ".join(part.split()[-1].lstrip("*") for part in signature.split(","))
-        (folder / f"{name}.cpp").write_text(SHIM % (source, name, signature, name, names))
-        library = folder / f"{name}-{dtype}.so"
-        if not library.exists():
-            command = [COMPILER, "-O1", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(library)]
-            subprocess.run([*command, str(folder / f"{name}.cpp")], check=True)
-        real = ctypes.c_float if dtype == np.float32 else ctypes.c_double
         c_arguments = []
         for value in arguments:
             if isinstance(value, np.ndarray):
@@ -52,7 +55,7 @@ def compiled(request, tmp_path_factory):
             else:
                 c_arguments.append(real(value) if isinstance(value, float) else ctypes.c_longlong(value))
         blocks = (arguments[0].size + kernels.THREADS - 1) // kernels.THREADS
-        getattr(ctypes.CDLL(str(library)), f"run_{name}")(blocks, kernels.THREADS, *c_arguments)
+        getattr(functions, f"run_{name}")(blocks, kernels.THREADS, *c_arguments)
 
     return dtype, run
 
