@@ -67,16 +67,17 @@ def test_every_strategy_is_compared(attributes):
 
 def test_a_run_is_build_fit_and_evaluate():
     """By the public pieces, step by step: the same scores."""
-    run = Run("attributes", "mgda", 1, [5], 3, 128, 0.02, 4)
+    run = Run("attributes", "mgda", 2, [5], 9, 128, 0.2, 4)
     data = tm.data.load("attributes")
-    initial, order, _ = (np.random.default_rng([1, stream]) for stream in range(3))
+    initial, order, _ = (np.random.default_rng([2, stream]) for stream in range(3))
     model = tm.lab.build(data, [5], initial)
-    history = tm.lab.fit(tm.MGDA(model, tm.Adam(lr=0.02)), data, 3, batch_size=128, rng=order, patience=3)
+    history = tm.lab.fit(tm.MGDA(model, tm.Adam(lr=0.2)), data, 9, batch_size=128, rng=order, patience=9)
     found = execute(run)
     assert found.test == tm.lab.evaluate(model, data.test)
     assert found.histories[0].validation_metrics == history.validation_metrics
     assert found.histories[0].best_epoch == history.best_epoch
-    assert found.histories[0].measured == [1, 11, 21]  # of 27 steps
+    assert history.best_epoch < 9  # so that the parameters of the best epoch are not the last ones
+    assert found.histories[0].measured == [1, 11, 21, 31, 41, 51, 61, 71, 81]
 
 
 def test_seeds_are_paired(monkeypatch):
@@ -281,7 +282,7 @@ def test_places_that_cannot_take_results(tmp_path):
     ],
 )
 def test_a_wrong_comparison_is_refused_before_anything_is_trained(monkeypatch, arguments, options, words):
-    monkeypatch.setattr(tm.lab.runs, "fit", None)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "execute", None)
     with pytest.raises((ValueError, OSError), match=words):
         compare(*arguments, **options)
 

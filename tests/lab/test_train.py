@@ -215,6 +215,16 @@ def test_a_resumed_run_is_bit_identical(tmp_path, mixed, name, patience):
     assert inside[0] == inside[1] and len(inside[0]) == 3
 
 
+def test_the_best_epoch_before_an_interruption_is_kept(tmp_path, pair):
+    path = tmp_path / "run.npz"
+    fit(tm.Averaged(scripted_model(pair, [0.9, 0.1]), ADAM), pair, epochs=2, patience=9, checkpoint=path)
+    model, twin = scripted_model(pair, [0.2, 0.3]), tm.lab.build(pair, [4])
+    history = fit(tm.Averaged(model, ADAM), pair, epochs=4, patience=9, checkpoint=path, resume=True)
+    fit(tm.Averaged(twin, ADAM), pair, epochs=1)
+    assert history.best_epoch == 1
+    np.testing.assert_array_equal(model.vector.data, twin.vector.data)
+
+
 def test_resuming_a_finished_run_gives_its_result_again(tmp_path, pair):
     path = tmp_path / "run.npz"
     model = tm.lab.build(pair, [4])

@@ -54,12 +54,7 @@ def save(path: Path, step: Step, progress: Progress, settings: dict[str, Any]) -
     states = [g.bit_generator.state for g in [progress.rng, *generators(step.model)]]
     for key, value in (("random", states), ("history", progress.history.to_dict()), ("settings", settings)):
         arrays[key] = np.array(json.dumps(value))
-    beside = path.with_name(path.name + ".part")
-    try:
-        save_arrays(path, arrays)
-    except BaseException:  # a full disk, Ctrl-C: the checkpoint before this one stays, the torn one goes
-        beside.unlink(missing_ok=True)
-        raise
+    save_arrays(path, arrays)
 
 
 def load(path: Path, step: Step, rng: np.random.Generator, settings: dict[str, Any]) -> Progress:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, no_grad
+from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
@@ -75,7 +75,7 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     device = device_of(model.vector.data)
     targets = {task.name: to_device(target_of(split, task.name), device) for task in model.tasks}
     parts: dict[str, list[Array]] = {name: [] for name in targets}
-    with undisturbed(model), no_grad(), np.errstate(all="ignore"):  # of a diverged network: infinite, no warning
+    with undisturbed(model), np.errstate(all="ignore"):  # of a diverged network: infinite, no warning
         for start in range(0, len(split), rows_at_once):
             for name, prediction in model.predict(split.x[start : start + rows_at_once]).items():
                 parts[name].append(prediction)
