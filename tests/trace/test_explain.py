@@ -70,6 +70,19 @@ def test_opposite():
     )
 
 
+def test_an_average_at_right_angles_to_a_task():
+    """g₁ = (1, −1), g₂ = (0, 1), ḡ = (½, 0): loss 2 is neither raised nor lowered."""
+    said = quadratics([[0.0, 1.0], [1.0, -1.0]], [1.0, 0.0], strategy=tm.Averaged)
+    assert "The averaged step would raise no loss (ḡ·g at least 0)." in said
+
+
+def test_normalised_that_lowers_both_unequally():
+    """g₁ = (3, 0), g₂ = (1, 1): α = ½, ½ on the unit gradients, v = (2, ½)."""
+    assert quadratics([[0.0, 0.0], [2.0, -1.0]], [3.0, 0.0], normalize="l2").split(". ")[2] == (
+        "α = 0.5 and 0.5 lowers every loss (gₖ·v from 2.5 to 6): loss 1 fell by 0.579 and loss 2 fell by 0.229."
+    )
+
+
 def test_right_angles():
     said = quadratics([[0.0, 1.0], [1.0, 0.0]], [1.0, 1.0])
     assert said.startswith("loss 1 and loss 2 pull at right angles, 90° apart, with lengths 1 and 1.")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import PROBLEMS, RULES, STRATEGIES, network, stacked
+from tests.trace.conftest import PROBLEMS, STRATEGIES, network, stacked
 from tinymtl.trace import traced_stages
 
 
@@ -45,10 +45,10 @@ def test_predicted_by_trunk_is_minus_eta_times_g_dot_v_for_plain_sgd(strategy):
         np.testing.assert_allclose(turn.predicted_trunk, -0.05 * turn.descent, rtol=1e-9, atol=1e-14)
 
 
-@pytest.mark.parametrize("rule", ["momentum", "adam"])
+@pytest.mark.parametrize("rule", [tm.SGD(0.1, momentum=0.9), tm.SGD(0.1, weight_decay=0.1), tm.Adam()])
 def test_other_rules_have_no_plain_learning_rate(rule):
     model, x, targets = network()
-    trace = tm.trace(tm.MGDA(model, RULES[rule]()), x, targets)
+    trace = tm.trace(tm.MGDA(model, rule), x, targets)
     assert trace.learning_rate is None
     assert "Δθ being what the optimizer made of v" in repr(trace)
 
@@ -141,6 +141,17 @@ def test_grouped_labels_and_weights():
         assert turn.group == group
         assert turn.label == "group {" + ", ".join(f"task {k}" for k in group) + "}"
         assert turn.weights.tolist() == [float(k in group) for k in range(3)]
+
+
+@pytest.mark.parametrize("strategy", ["mgda", "mgda-ub"])
+def test_the_gram_matrix_is_the_steps_own_where_it_forms_one(strategy):
+    (model, x, targets), (twin, _, _) = network("float32"), network("float32")
+    stages = STRATEGIES[strategy](twin, tm.SGD(0.1)).stages(x, targets)
+    (own,) = [stage.values["G"] for stage in stages if stage.name == "gram"]
+    (turn,) = tm.trace(STRATEGIES[strategy](model, tm.SGD(0.1)), x, targets).turns
+    assert np.array_equal(turn.gram, own)
+    assert not np.array_equal(turn.gram, turn.gram_measured)  # float32 against float64
+    np.testing.assert_allclose(turn.gram, turn.gram_measured, rtol=1e-4, atol=1e-7)
 
 
 def test_averaged_labels():
