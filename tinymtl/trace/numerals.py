@@ -30,6 +30,8 @@ def short(value: float, digits: int = 4) -> str:
 
 def exact(value: float) -> str | None:
     """The digits of a whole number, a decimal with up to three places or a small fraction; None for another number."""
+    if not math.isfinite(value):
+        return None
     tolerance = 1e-12 * abs(value)
     for places in range(4):
         near = round(value, places)
@@ -72,8 +74,18 @@ def degrees(angle: float) -> str:
 
 
 def vector(values: Sequence[float]) -> str:
-    """(6/13, −4/13)."""
-    return "(" + ", ".join(short(float(value)) for value in values) + ")"
+    """(6/13, −4/13): fractions where all the numbers are exact, decimals otherwise.
+
+    >>> vector([6 / 13, -4 / 13]), vector([0.0, 1 / 3, 2**0.5])
+    ('(6/13, −4/13)', '(0, 0.3333, 1.414)')
+    """
+    words = [short(value) for value in values]
+    if any(exact(value) is None for value in values):
+        words = [
+            _rounded(value, 4).replace("-", MINUS) if "/" in word else word
+            for value, word in zip(values, words, strict=True)
+        ]
+    return "(" + ", ".join(words) + ")"
 
 
 def listing(items: Sequence[str]) -> str:
