@@ -213,6 +213,16 @@ def test_auto_falls_back_to_the_cpu_and_says_so(capsys, no_cupy):
     assert written("results")["runs"][0]["run"]["device"] == "cpu"
 
 
+def test_auto_takes_a_gpu_that_is_there(monkeypatch, capsys):
+    def noted(*arguments, **options):
+        raise ValueError(f"asked for {options['device']}")
+
+    monkeypatch.setattr("tinymtl.backend.cuda_problem", lambda: None)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "compare", noted)
+    assert "asked for cuda" in refused(capsys, "compare", "--device", "auto")
+    assert "asked for cpu" in refused(capsys, "compare")
+
+
 # ------------------------------------------------------------ the rest
 
 
