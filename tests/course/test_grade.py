@@ -27,8 +27,12 @@ PARTLY = {  # per assignment, answers with one mistake each: the points and the 
             "unbroadcast": "def unbroadcast(gradient, shape):\n"
             "    return gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))",
         },
-        {"order": 5, "reuse": 2, "unbroadcast": 2, "derivatives": 4},
-        {"reuse": "before all of it has arrived", "unbroadcast": "only the axes added in front are summed"},
+        {"order": 5, "reuse": 2, "unbroadcast": 2, "derivatives": 4, "losses": 0},
+        {
+            "reuse": "before all of it has arrived",
+            "unbroadcast": "only the axes added in front are summed",
+            "losses": "a wrong sweep gives (question 2)",
+        },
     ),
     "A2": (
         {

@@ -227,3 +227,23 @@ def test_points_names_what_there_is():
         points("A2", "alpha", {})
     with pytest.raises(CourseError, match="there is no assignment 'B2': choose A1, A2, A3, A4"):
         points("B2", "alpha", {})
+
+
+def test_figures_of_hidden_inputs_are_neither_shown_nor_left_open(monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    shown = []
+    show = lambda: shown.append(len(pyplot.get_fignums()))  # noqa: E731
+    monkeypatch.setattr(pyplot, "show", show)
+
+    def figure_data(log):
+        pyplot.figure()
+        pyplot.show()
+        raise ValueError
+
+    own = pyplot.figure()
+    points("A4", "figure", {"figure_data": figure_data})
+    assert shown == [] and pyplot.get_fignums() == [own.number] and pyplot.show is show
+    pyplot.close(own)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,12 +37,30 @@ def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: i
         names = ", ".join(one.name for one in chosen.questions)
         raise CourseError(f"{chosen.name} has no question {question!r}: choose {names}") from None
     cases = chosen.draw(asked, seed)
-    replies = [
-        [
-            evaluate(namespace[case.name], case) if case.name in namespace else Reply(error="is not answered yet")
-            for case in group
+    with _no_figures():  # one of a hidden input would show it
+        replies = [
+            [
+                evaluate(namespace[case.name], case) if case.name in namespace else Reply(error="is not answered yet")
+                for case in group
+            ]
+            for group in cases
         ]
-        for group in cases
-    ]
     without_hints = replace(asked, mistakes=())
     return float(Key.make(without_hints, cases).mark(replies).points)
+
+
+@contextlib.contextmanager
+def _no_figures() -> Iterator[None]:
+    """Where pyplot is in use, show nothing for a while, and close the figures that were made."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:
+        yield
+        return
+    before, show = set(pyplot.get_fignums()), pyplot.show
+    pyplot.show = lambda *arguments, **options: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        pyplot.show = show  # type: ignore[attr-defined]
+        for number in set(pyplot.get_fignums()) - before:
+            pyplot.close(number)

@@ -139,10 +139,17 @@ REUSE = Question(
 )
 
 
-def two_losses(tape: Tape, values: list[float], losses: list[int]) -> list[list[float]]:
-    """A row per loss: its derivative with respect to every *input* of the tape, in order."""
-    inputs = [node for node, entry in enumerate(tape) if entry[0] == "input"]
-    return [[sweep(tape, values, loss)[node] for node in inputs] for loss in losses]
+def _rows(sweep: Callable[[Tape, list[float], int], list[float]]) -> Callable[..., list[list[float]]]:
+    """A row per loss: by `sweep`, its derivative with respect to every *input* of the tape, in order."""
+
+    def rows(tape: Tape, values: list[float], losses: list[int]) -> list[list[float]]:
+        inputs = [node for node, entry in enumerate(tape) if entry[0] == "input"]
+        return [[sweep(tape, values, loss)[node] for node in inputs] for loss in losses]
+
+    return rows
+
+
+two_losses = _rows(sweep)
 
 
 def _leak(kept: Callable[[Tape, int], bool]) -> Callable[..., list[list[float]]]:
@@ -221,5 +228,11 @@ LOSSES = Question(
             lambda t, v, losses: [np.sum(two_losses(t, v, losses), axis=0)] * len(losses),
         ),
         Mistake("the rows are in the wrong order", "two_losses", lambda t, v, losses: two_losses(t, v, losses)[::-1]),
+        *(
+            Mistake(
+                f"each row is what a wrong sweep gives (question 2): {one.hint}", "two_losses", _rows(one.model)
+            )
+            for one in REUSE.mistakes
+        ),
     ),
 )
