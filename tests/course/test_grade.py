@@ -249,6 +249,11 @@ def test_the_others_are_graded_as_ever(malformed):
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
 
 
+def test_the_notebook_of_another_assignment_is_named(submit):
+    found = grade("A2", [submit("ana", "A3")])[0]
+    assert found.points == 0 and found.problem == "this is a notebook of A3, not of A2"
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every file")
 def test_a_file_that_may_not_be_read_has_its_line(submit):
     path = submit("locked", "A1")

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinymtl.course.assignment import Assignment, Case
-from tinymtl.course.catalogue import find
+from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.marking import Key, Mark
 from tinymtl.course.notebook import Unreadable, read_notebook
@@ -72,7 +72,7 @@ def grade(
     limits = limits or Limits()
     _try_the_worker(limits)
     drawn = [chosen.draw(question, seed) for question in chosen.questions]
-    answers = _collect_all(list(submissions.values()), drawn, limits, jobs)
+    answers = _collect_all(chosen.name, list(submissions.values()), drawn, limits, jobs)
     keys = [Key.make(question, cases) for question, cases in zip(chosen.questions, drawn, strict=True)]
     grades = [
         mark(chosen, keys, student, path, answer)
@@ -145,7 +145,9 @@ def _try_the_worker(limits: Limits) -> None:
         worker.stop()
 
 
-def _collect_all(paths: list[Path], drawn: list[list[list[Case]]], limits: Limits, jobs: int) -> list[Answers]:
+def _collect_all(
+    name: str, paths: list[Path], drawn: list[list[list[Case]]], limits: Limits, jobs: int
+) -> list[Answers]:
     """What every notebook answers, in the order of `paths`; `jobs` of them at a time."""
     from tqdm import tqdm
 
@@ -154,6 +156,9 @@ def _collect_all(paths: list[Path], drawn: list[list[list[Case]]], limits: Limit
             notebook = read_notebook(path)
         except Unreadable as problem:
             return Answers([], [], str(problem))
+        others = notebook.of & ASSIGNMENTS.keys()
+        if others and name not in others:
+            return Answers([], [], f"this is a notebook of {', '.join(sorted(others))}, not of {name}")
         return collect(notebook.cells, drawn, notebook.saved, limits)
 
     pool = ThreadPoolExecutor(jobs)

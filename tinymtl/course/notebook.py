@@ -19,10 +19,15 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Notebook:
-    """Code cells to run as (number, source), counted from 1 over all code cells; and values on show, by name."""
+    """What the grader takes from a file.
+
+    `cells` has the code cells to run as (number, source), counted from 1 over all code cells; `saved` the values
+    on show, by name; `of` the assignments that the cells' metadata name.
+    """
 
     cells: list[tuple[int, str]]
     saved: dict[str, Any]
+    of: frozenset[str]
 
 
 def read_notebook(path: str | Path) -> Notebook:
@@ -32,13 +37,16 @@ def read_notebook(path: str | Path) -> Notebook:
         if isinstance(content, dict) and "worksheets" in content:
             raise Unreadable("a notebook of the old format 3: open it in a current Jupyter and save it again")
         raise Unreadable("not a notebook: valid JSON, but without a list of cells")
-    cells, saved = [], {}
+    cells, saved, names = [], {}, set()
     number = 0
     for cell in content["cells"]:
-        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        if not isinstance(cell, dict):
+            continue
+        names.add(str(_role(cell).get("grade_id", "")).partition("-")[0])
+        if cell.get("cell_type") != "code":
             continue
         number += 1
-        if not _left_out(cell.get("metadata")):
+        if not _left_out(cell):
             cells.append((number, _source(cell.get("source"))))
         for output in _list(cell.get("outputs")):
             shown = output.get("data") if isinstance(output, dict) else None
@@ -47,7 +55,7 @@ def read_notebook(path: str | Path) -> Notebook:
                     saved["run_log"] = decode(encode(shown[RUN_LOG]))
                 except (NotPlain, ValueError):
                     saved["run_log"] = None  # on show, but no log: the checks say what is wrong with it
-    return Notebook(cells, saved)
+    return Notebook(cells, saved, frozenset(names - {""}))
 
 
 def _json(path: Path) -> Any:
@@ -69,13 +77,19 @@ def _json(path: Path) -> Any:
         raise Unreadable("not a notebook: the file is not valid JSON") from None
 
 
-def _left_out(metadata: Any) -> bool:
+def _left_out(cell: dict[str, Any]) -> bool:
     """Cells that check (nbgrader's graded tests) and cells tagged as not graded are not run again."""
-    if not isinstance(metadata, dict):
-        return False
-    role = metadata.get("nbgrader")
-    checks = isinstance(role, dict) and bool(role.get("grade")) and not role.get("solution")
-    return checks or NOT_GRADED in _list(metadata.get("tags"))
+    checks = bool(_role(cell).get("grade")) and not _role(cell).get("solution")
+    return checks or NOT_GRADED in _list(_dict(cell.get("metadata")).get("tags"))
+
+
+def _role(cell: dict[str, Any]) -> dict[str, Any]:
+    """What the cell is to nbgrader; empty for a cell of the student's own."""
+    return _dict(_dict(cell.get("metadata")).get("nbgrader"))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _source(source: Any) -> str:
