@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,51 @@ def with_dropout(data, seed=0):
     losses = {"classes": tm.cross_entropy, "binary": tm.binary_cross_entropy_with_logits, "regression": tm.mse_loss}
     tasks = [tm.Task(t.name, head, losses[t.kind]) for t, head in zip(data.tasks, heads, strict=True)]
     return tm.SharedBottom(trunk, tasks)
+
+
+ADAM = tm.Adam(lr=0.02)
+MAKE = {
+    "averaged": lambda model: tm.Averaged(model, ADAM),
+    "mgda": lambda model: tm.MGDA(model, ADAM),
+    "mgda-ub": lambda model: tm.MGDAUB(model, ADAM),
+    "alternating, shuffled": lambda model: tm.Alternating(model, ADAM, order="shuffled", rng=3),
+    "alternating, shared": lambda model: tm.Alternating(model, ADAM, moments="shared"),
+    "grouped, redrawn": lambda model: tm.RandomGrouped(model, ADAM, 2, redraw="step", rng=4),
+    "grouped": lambda model: tm.RandomGrouped(model, ADAM, 2, rng=5),
+}
+
+
+def everything(step):
+    """All that a run leaves behind, as plain arrays."""
+    return {**step.model.state(), **{f"step/{key}": value for key, value in step.state().items()}}
+
+
+def assert_equal(found, expected):
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+def without_time(history):
+    return {key: value for key, value in history.to_dict().items() if key != "seconds"}
+
+
+class Scripted:
+    """A metric that follows a script, one value per evaluation, so that the best epoch is known."""
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def __call__(self, prediction, target):
+        return next(self.values)
+
+
+def scripted_model(data, values, second=None):
+    """A network whose first task has `values` as its metric, epoch by epoch, and the second 0 or those of `second`."""
+    model = tm.lab.build(data, [4])
+    script = [Scripted(values), Scripted(second or itertools.repeat(0.0))]
+    tasks = [tm.Task(t.name, t.head, t.loss, metric) for t, metric in zip(model.tasks, script, strict=True)]
+    return tm.SharedBottom(model.trunk, tasks)
 
 
 @pytest.fixture
