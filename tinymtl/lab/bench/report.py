@@ -57,7 +57,8 @@ def step_table(rows: Sequence[Row]) -> str:
     ]
     got = [row.cores for row in rows if row.status == "timed"]
     if got and median(got) < 0.9:
-        notes.append(f"the machine was busy: the steps got {median(got):.2f} of a core; --clock cpu leaves the wait out")
+        share = f"{median(got):.2f} of a core"
+        notes.append(f"the machine was busy: the steps got {share}; --clock cpu leaves the wait out")
     return "\n".join([table, *notes])
 
 
