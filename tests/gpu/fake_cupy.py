@@ -18,6 +18,7 @@ import functools
 import json
 import operator
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -335,6 +336,18 @@ class RawModule:
         twin(*(value for value in values if value is not None))
 
 
+class Event:
+    """A moment on the device's clock."""
+
+    time: float
+
+    def record(self):
+        self.time = time.perf_counter()
+
+    def synchronize(self):
+        tally.sync("event.synchronize()")
+
+
 class _Generator:
     """CuPy's Generator, which has no normal, permutation or shuffle."""
 
@@ -366,7 +379,12 @@ def install() -> types.ModuleType:
     cupy.random.default_rng, cupy.random.Generator = _Generator, _Generator
     cupy.cuda = types.ModuleType("cupy.cuda")
     cupy.cuda.is_available = lambda: True
-    cupy.cuda.runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, deviceSynchronize=lambda: None)
+    cupy.cuda.runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        deviceSynchronize=lambda: None,
+        getDeviceProperties=lambda device: {"name": b"a fake device"},
+    )
+    cupy.cuda.Event, cupy.cuda.get_elapsed_time = Event, lambda begin, end: 1e3 * (end.time - begin.time)
     cupyx = types.ModuleType("cupyx")
     cupyx.scatter_add = lambda a, index, value: np.add.at(a._host, _index(index), _host(value))
     found = {"cupy": cupy, "cupyx": cupyx, "cupy.cuda": cupy.cuda, "cupy.random": cupy.random}

@@ -15,7 +15,7 @@ from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device
 from tinymtl.kernels import fused
-from tinymtl.nn.functional import filled
+from tinymtl.nn.functional import filled, sum_rows
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
@@ -70,7 +70,7 @@ def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     labels = xp.ascontiguousarray(_beside(labels, logits), dtype=np.int64)
     losses, gradient = xp.empty(labels.shape, logits.dtype), xp.empty(logits.shape, logits.dtype)
     softmax_cross_entropy(losses, gradient, xp.ascontiguousarray(logits), labels, 1.0 / rows)
-    return losses.sum(axis=0), gradient
+    return sum_rows(losses), gradient
 
 
 @fused
@@ -121,7 +121,7 @@ def binary_cross_entropy_per_task(logits: Tensor, targets: Array) -> Tensor:
     """K binary cross-entropies at once: logits (N, K) and targets (N, K) → losses (K,)."""
     x, t = _pair("binary_cross_entropy_per_task", logits, targets)
     losses, gradient = _binary_cross_entropy(x, t, 1.0 / len(x))
-    return record(losses.sum(axis=0), (logits, lambda g: gradient * g[..., None, :]))
+    return record(sum_rows(losses), (logits, lambda g: gradient * g[..., None, :]))
 
 
 def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Array]:

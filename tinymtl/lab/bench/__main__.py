@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import report
 from .footprint import MemoryRow, import_rows, known_sides, memory_rows
+from .gpu import gpu_rows
 from .min_norm_table import solver_rows
 from .scaling import ScalingRow, scaling_rows
 from .sides import FLOOR, SIDES, missing
@@ -40,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
         "--scaling", action="store_true", help="the strategies' cost for 2 to 40 tasks instead"
     )
     options.add_argument("--imports", action="store_true", help="import times instead of step times")
+    options.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the GPU's own workload, on one GPU"
+    )
     return options
 
 
@@ -67,6 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise Refused(f"--rounds is {arguments.rounds}: at least one is needed")
     if arguments.clock == "cpu" and arguments.threads > 1:
         raise Refused("--clock cpu adds up the threads' time, so it goes with --threads 1")
+    if arguments.device == "cuda":
+        measure_gpu(arguments)
+        return
     if arguments.imports:
         imports = import_rows(arguments.rounds)
         print(report.import_table(imports))
@@ -105,6 +112,16 @@ def measure_scaling(arguments: argparse.Namespace, sides: list[str]) -> None:
     save(arguments.out, "scaling.csv", rows)
     if arguments.out is not None:
         report.write(arguments.out / "scaling.png", report.scaling_picture(rows))
+
+
+def measure_gpu(arguments: argparse.Namespace) -> None:
+    """The strategies and PyTorch on one GPU."""
+    try:
+        device, rows = gpu_rows(arguments.rounds)
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
+    print(report.gpu_table(device, rows))
+    save(arguments.out, "gpu.csv", rows)
 
 
 def measure_memory(

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from .footprint import ImportRow, MemoryRow
+from .gpu import GpuRow
 from .min_norm_table import SolverRow
 from .scaling import ScalingRow
 from .sides import FLOOR, SIDES
@@ -81,6 +82,12 @@ def solver_table(rows: Sequence[SolverRow]) -> str:
         for name in names
     ]
     return aligned(["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], lines)
+
+
+def gpu_table(device: str, rows: Sequence[GpuRow]) -> str:
+    """A line per side, under the device's name."""
+    lines = [[row.side, f"{row.milliseconds:.3f}", f"{row.ratio:.2f}"] for row in rows]
+    return aligned([device, "ms per step", "of tinymtl averaged"], lines)
 
 
 def memory_table(rows: Sequence[MemoryRow]) -> str:
