@@ -73,6 +73,7 @@ async function main() {
   console.log(JSON.stringify(seen));
 
   const panel = '.jp-NotebookPanel-notebook';
+  await page.$$eval('details', answers => answers.forEach(answer => { answer.open = true; }));
   const height = await page.$eval(`${panel} .jp-WindowedPanel-outer`, element => element.scrollHeight);
   await page.setViewportSize({ width: WIDTH, height: Math.min(LONGEST, height + 120) });
   await page.waitForTimeout(1000);
