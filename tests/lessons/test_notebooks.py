@@ -138,6 +138,12 @@ def test_links_to_other_files_lead_somewhere(lesson):
                 assert (lesson.path.parent / target).exists(), (cell.id, target)
 
 
+def test_formulas_are_not_escaped_twice(lesson):
+    for cell in lesson.cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\\\\[A-Za-z]", cell.source), cell.id
+
+
 def test_lines_of_code_fit_into_the_window(lesson):
     for cell in lesson.code:
         assert max(map(len, cell.source.splitlines())) <= 104, cell.id
