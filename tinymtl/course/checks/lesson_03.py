@@ -65,7 +65,7 @@ def _sums() -> list[list[Array]]:
 
 
 def _clears_first(losses: list[Tensor], parameter: Tensor) -> list[Any]:
-    gradients = []
+    gradients: list[Any] = []
     for loss in losses:
         parameter.grad = None
         loss.backward()
@@ -74,7 +74,7 @@ def _clears_first(losses: list[Tensor], parameter: Tensor) -> list[Any]:
 
 
 def _never_clears(losses: list[Tensor], parameter: Tensor) -> list[Any]:
-    gradients = []
+    gradients: list[Any] = []
     parameter.grad = None
     for loss in losses:
         loss.backward()

@@ -116,7 +116,7 @@ SOLVER = Check(
         "weights in proportion to 1/‖gₖ‖² are right for orthogonal gradients only": Mistake(
             _by_length, _same_as(_by_length)
         ),
-        "near, but not there: a gap is left. Frank-Wolfe needs thousands of rounds here; can you solve exactly?": Mistake(
+        "near, but not there: a gap is left. Frank-Wolfe takes thousands of rounds; can you solve exactly?": Mistake(
             lambda G: frank_wolfe(G, tolerance=0.0, max_iterations=1000).weights,
             _all(lambda G, alpha: _on_simplex(alpha) and _relative_gap(G, alpha) < NEAR),
         ),
