@@ -73,10 +73,20 @@ def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path, capsys):
 
 def test_jupyterlab_is_opened_in_the_folder(tmp_path, monkeypatch, capsys):
     calls = []
+
+    class Server:
+        def __init__(self, command):
+            calls.append(command)
+            self.answers = iter([KeyboardInterrupt, 3])  # Ctrl-C is left to Jupyter, which asks and then ends
+
+        def wait(self):
+            answer = next(self.answers)
+            if answer is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            return answer
+
     monkeypatch.setattr(lessons_command, "find_spec", lambda name: object())
-    monkeypatch.setattr(
-        lessons_command.subprocess, "run", lambda call: calls.append(call) or subprocess.CompletedProcess(call, 3)
-    )
+    monkeypatch.setattr(lessons_command.subprocess, "Popen", Server)
     assert main(["lessons", str(tmp_path)]) == 3
     assert calls == [[sys.executable, "-m", "jupyterlab", str(tmp_path)]]
 

@@ -92,5 +92,10 @@ def _lessons(arguments: argparse.Namespace) -> int:
             "JupyterLab is not installed here: pip install 'tinymtl[lessons]', or open the folder "
             f"{arguments.directory} in your own notebook editor"
         )
-    print("opening JupyterLab; Ctrl-C here ends it")
-    return subprocess.run([sys.executable, "-m", "jupyterlab", arguments.directory]).returncode
+    print("opening JupyterLab; Ctrl-C here ends it", flush=True)
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", arguments.directory])
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:  # Jupyter has seen the Ctrl-C as well, asks, and ends its kernels itself
+            continue
