@@ -10,7 +10,7 @@ import pytest
 
 from tinymtl.cli import main
 from tinymtl.course import lessons_command, rebuild
-from tinymtl.course.lessons import folder, notebooks
+from tinymtl.course.lessons import METADATA, folder, notebooks
 from tinymtl.course.lessons_command import copy_lessons
 
 NAMES = [path.name for path in notebooks(folder())]
@@ -161,6 +161,7 @@ def test_rebuilding_twice_gives_the_same_bytes_and_a_thumbnail(tmp_path, capsys)
         contents.append((path.read_bytes(), (tmp_path / "figures" / "01_trial.png").read_bytes()))
     assert contents[0] == contents[1]
     assert "01_trial.ipynb: " in capsys.readouterr().out
+    assert json.loads(contents[0][0])["metadata"] == METADATA  # and not the version of the kernel that ran it
     cells = json.loads(contents[0][0])["cells"]
     assert cells[1]["outputs"][0]["data"]["text/plain"] == ["2"]
     assert ["a\n", "b\n"] in [output.get("text") for output in cells[0]["outputs"]]
