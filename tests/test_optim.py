@@ -301,3 +301,12 @@ def test_repr_says_how_to_make_it():
         "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)",
     ):
         assert repr(eval(f"tm.{text}")) == text
+
+
+@pytest.mark.parametrize("optimizer", [tm.SGD(0.1, momentum=0.9), tm.Adam(0.1)])
+def test_a_memory_of_another_dtype_moves_nothing(optimizer):
+    parameters = [tm.tensor(np.zeros(2), requires_grad=True)]
+    state = optimizer.init([tm.tensor([0.0, 0.0], requires_grad=True)])
+    with pytest.raises(ValueError, match=r"after model.to, make the step anew"):
+        optimizer.update(parameters, [np.ones(2)], state)
+    unmoved(parameters, state)

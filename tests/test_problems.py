@@ -150,6 +150,7 @@ def test_the_alternating_fixed_point_is_where_the_step_rests():
         (([[[1.0, 2.0], [2.0, 1.0]]], [[0.0, 0.0]], [0.0, 0.0]), "positive definite 2×2 matrix"),
         (([[[1.0, 0.5], [0.0, 1.0]]], [[0.0, 0.0]], [0.0, 0.0]), "positive definite 2×2 matrix"),
         (([np.eye(3)], [[0.0, 0.0]], [0.0, 0.0]), "2×2 matrix"),
+        (([[1.0, 2.0, 3.0]], [[0.0, 0.0]], [0.0, 0.0]), "2×2 matrix"),
         (([1.0], [[0.0]], [np.nan]), "start is a vector of finite numbers"),
     ],
 )
@@ -285,3 +286,10 @@ def test_the_answers_follow_the_parameters():
 def test_bad_linear_problems(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         LinearSharedBottom(*arguments)
+
+
+@pytest.mark.parametrize("problem", [Quadratics([1.0, 2.0], [[0.0], [1.0]], [0.0]), FonsecaFleming([0.0])])
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0], [-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0]])
+def test_bad_weights(problem, weights):
+    with pytest.raises(ValueError, match="weights are 2 finite numbers"):
+        problem.pareto_point(weights)

@@ -48,7 +48,7 @@ class Optimizer(Protocol):
     """A rule that can make a memory and apply one update with it."""
 
     def init(self, parameters: Sequence[Tensor]) -> Any:
-        """A fresh memory for these parameters."""
+        """A fresh memory for these parameters: a dataclass of numbers and lists of arrays, as a checkpoint keeps it."""
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: Any) -> None:
         """Change the parameters and the memory in place."""
@@ -213,5 +213,10 @@ def _check_shapes(parameters: Sequence[Tensor], gradients: Sequence[Array], *mem
         if parameter.data.shape != gradient.shape:
             raise ValueError(f"parameter {i} has shape {parameter.data.shape}, its gradient {gradient.shape}")
     for memory in memories:
-        if [a.shape for a in memory] != [p.data.shape for p in parameters]:
-            raise ValueError("this memory was made for other parameters: make one for these with init(parameters)")
+        if [(type(a), a.shape, a.dtype) for a in memory] != [
+            (type(p.data), p.data.shape, p.data.dtype) for p in parameters
+        ]:
+            raise ValueError(
+                "this memory was made for other parameters: make one for these with init(parameters); "
+                "after model.to, make the step anew"
+            )

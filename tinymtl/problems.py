@@ -124,7 +124,7 @@ class Quadratics(AnalyticProblem):
 
     def pareto_point(self, weights: Any) -> Array:
         """θ(w) = (Σ wₖHₖ)⁻¹ Σ wₖHₖcₖ for w on the simplex: there v = 0 and α = w."""
-        w = np.asarray(weights, dtype=np.float64)
+        w = _weights(weights, len(self.centers))
         total = np.einsum("k,kij->ij", w, self.curvatures)
         pull = np.einsum("k,kij,kj->i", w, self.curvatures, self.centers)
         return np.linalg.solve(total, pull)
@@ -188,7 +188,7 @@ class FonsecaFleming(AnalyticProblem):
         Its stationarity is MGDA's (v = 0 with α = w); for a weighted sum it is a minimum only near the ends. Of
         several such points, the one with the smallest |s| is returned.
         """
-        w1, w2 = (float(w) for w in weights)
+        w1, w2 = _weights(weights, 2).tolist()
         s = np.linspace(-1.0, 1.0, 20001)
         values = w1 * (1 - s) * np.exp(4 * s) - w2 * (1 + s)
         brackets = np.flatnonzero(values[:-1] * values[1:] <= 0)
@@ -312,9 +312,16 @@ class LinearSharedBottom(AnalyticProblem):
         return [(self.inputs @ self.theta.data).T @ r for r in self.residuals()]
 
 
+def _weights(weights: Any, tasks: int) -> Array:
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (tasks,) or not (np.isfinite(w).all() and (w >= 0).all() and w.any()):
+        raise ValueError(f"weights are {tasks} finite numbers, none negative and not all 0; got {weights}")
+    return w
+
+
 def _symmetric(h: Any, n: int) -> Array:
     matrix = np.asarray(h, dtype=np.float64)
-    if matrix.ndim < 2:
+    if matrix.shape in ((), (n,)):
         matrix = np.eye(n) * matrix
     if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:
         raise ValueError(f"a curvature is a positive number, {n} of them, or a positive definite {n}×{n} matrix")

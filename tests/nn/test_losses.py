@@ -157,7 +157,7 @@ def test_binary_cross_entropy_per_task_is_k_of_them(tasks):
 def test_targets_of_any_kind():
     x = tensor(np.array([[0.5, -1.0], [2.0, 0.0]]), requires_grad=True)
     expected = cross_entropy(x, np.array([1, 0])).item()
-    for labels in ([1, 0], (1, 0), *(np.array([1, 0], d) for d in ("i1", "u1", "i8", "u8"))):
+    for labels in ([1, 0], (1, 0), [[1], [0]], *(np.array([1, 0], d) for d in ("i1", "u1", "i8", "u8"))):
         assert cross_entropy(x, labels).item() == expected
     column = tensor(np.array([[0.5], [2.0]]), requires_grad=True)
     for loss in (binary_cross_entropy_with_logits, mse_loss, l1_loss):
@@ -198,7 +198,7 @@ def test_targets_are_left_alone():
         ((2, 3), [0.0, 1.0], TypeError, "labels must be integers, these are float64"),
         ((2, 3), [True, False], TypeError, "labels must be integers, these are bool"),
         ((2, 3), [0, 1, 2], ValueError, r"takes logits \(N, C\) and labels \(N,\); got \(2, 3\) and \(3,\)"),
-        ((2, 3), [[0], [1]], ValueError, r"got \(2, 3\) and \(2, 1\)"),
+        ((2, 3), [[0, 1], [1, 2]], ValueError, r"got \(2, 3\) and \(2, 2\)"),
         ((2, 3), 1, ValueError, r"got \(2, 3\) and \(\)"),
         ((3,), [0, 1, 2], ValueError, r"got \(3,\) and \(3,\)"),
         ((0, 3), np.zeros(0, int), ValueError, "cross_entropy of an empty batch is not defined"),

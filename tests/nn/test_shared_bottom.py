@@ -448,3 +448,22 @@ def test_a_batch_that_does_not_fit(stacked, x, y, message):
     with pytest.raises(ValueError, match=message):
         model.read(x, y)
     assert model.passes.trunk_forwards == 0
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "float65", bool])
+def test_to_a_dtype_that_would_lose_the_values_changes_nothing(dtype):
+    model, free = network(), nn.Linear(3, 2)
+    before, weight = model.vector.data.copy(), free.weight.data.copy()
+    for module in (model, free):
+        with pytest.raises(ValueError, match="parameters are float32 or float64, not"):
+            module.to(dtype=dtype)
+    np.testing.assert_array_equal(model.vector.data, before)
+    np.testing.assert_array_equal(free.weight.data, weight)
+
+
+def test_represent_takes_any_array_in_the_models_dtype():
+    model, x = network(), normal(4, 5)
+    z = model.represent(x)
+    assert z.dtype == np.float32
+    np.testing.assert_array_equal(z.data, model.represent(model.read(x, np.zeros((4, 3), int)).x).data)
+    np.testing.assert_array_equal(z.data, model.represent(x.tolist()).data)

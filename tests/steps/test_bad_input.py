@@ -311,3 +311,15 @@ def test_a_state_that_does_not_fit_changes_nothing(network, batch, bits):
         with pytest.raises(ValueError, match=sentence):
             step.load_state(other.state())
         assert bits(step) == before
+
+
+# ------------------------------------------------------------ what is no mistake
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_targets_as_columns_are_as_good_as_vectors(strategy, stacked, network, batch):
+    x, labels = batch(3)
+    columns = {name: y[:, None] for name, y in labels.items()}
+    one, other = strategy(network(3, stacked=stacked)), strategy(network(3, stacked=stacked))
+    np.testing.assert_array_equal(one(x, labels).losses, other(x, columns).losses)
+    np.testing.assert_array_equal(one.model.vector.data, other.model.vector.data)

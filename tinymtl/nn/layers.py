@@ -10,7 +10,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor, ops
 from tinymtl.backend import device_of, to_device, to_host
 from tinymtl.nn import functional
-from tinymtl.nn.parameters import Parameter
+from tinymtl.nn.parameters import Parameter, float_dtype
 
 Rng = int | np.random.Generator
 
@@ -38,6 +38,8 @@ class Module:
 
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
         """Change the parameters' dtype ("float32", "float64") or device ("cpu", "cuda") in place; returns self."""
+        if dtype is not None:
+            dtype = float_dtype(dtype)
         for p in self.parameters():
             if p.bound:  # its values would be copied back into the vector, in the vector's dtype
                 raise ValueError("this module is part of a SharedBottom: call `to` of the whole model")

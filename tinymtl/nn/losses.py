@@ -24,7 +24,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     Parameters
     ----------
     logits : Tensor, shape (N, C)
-    labels : integer array, shape (N,), values 0 … C − 1
+    labels : integer array, shape (N,) or (N, 1), values 0 … C − 1
 
     Raises
     ------
@@ -39,6 +39,8 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     """
     values = operand(logits)
     labels = _constant(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(f"cross_entropy takes logits (N, C) and labels (N,); got {values.shape} and {labels.shape}")
     losses, gradient = _cross_entropy(values[:, None, :], labels[:, None])

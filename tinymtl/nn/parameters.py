@@ -15,6 +15,17 @@ from tinymtl.autodiff import Tensor, tensor
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
 
 
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """`dtype` as NumPy's; a ValueError where it is not float32 or float64: integers would cut parameters to 0."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"parameters are float32 or float64, not {dtype!r}")
+    return found
+
+
 class Parameter(Tensor):
     """A leaf that a module learns.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tinymtl.nn.batch import Batch, as_input, read_batch
 from tinymtl.nn.files import load_arrays, save_arrays
 from tinymtl.nn.layers import Module
 from tinymtl.nn.losses import PER_TASK
-from tinymtl.nn.parameters import Block, Parameter, pack
+from tinymtl.nn.parameters import Block, Parameter, float_dtype, pack
 from tinymtl.nn.stacked_heads import stackable, stacked_linear
 
 
@@ -128,6 +129,8 @@ class SharedBottom:
 
     def represent(self, x: Any) -> Tensor:
         """The trunk: Z, shape (N, d). Counted as a trunk forward, and each sweep through it as a trunk backward."""
+        if not isinstance(x, Tensor) and x is not None:  # None: an analytic problem's
+            x = as_input(x, self.vector.data)
         self.passes.trunk_forwards += 1
         z = self.trunk(x)
 
@@ -329,7 +332,7 @@ class SharedBottom:
         Returns the model. Optimizer memories made before hold the old dtype and device: make steps after this.
         """
         like = self.vector.data
-        self._pack(np.dtype(dtype) if dtype is not None else like.dtype, device or device_of(like))
+        self._pack(float_dtype(dtype) if dtype is not None else like.dtype, device or device_of(like))
         return self
 
     # ------------------------------------------------------------ files
@@ -380,4 +383,4 @@ class SharedBottom:
 
 def _sweeps(g: Array, value: Array) -> int:
     """How many gradients `g` stacks in front of the axes of `value`."""
-    return 1 if g.ndim == value.ndim else int(np.prod(g.shape[: g.ndim - value.ndim]))
+    return math.prod(g.shape[: g.ndim - value.ndim])

@@ -98,6 +98,7 @@ class MGDA(_MinNormStep):
         With one memory for all parameters; v is what it is given as the trunk's gradient.
     normalize : "none" (default, the paper), "l2", "loss" or "loss+"
         Solve for α on gₖ/‖gₖ‖, gₖ/Lₖ or gₖ/(Lₖ‖gₖ‖); α is applied to the raw gₖ.
+        `report.min_norm` is then of the normalised gradients, and the raw v need not descend on every loss.
     head_weighting : "own" (default, the paper) or "alpha"
 
     Examples
@@ -159,6 +160,7 @@ class MGDAUB(_MinNormStep):
         With one memory for all parameters.
     normalize : "none" (default, the paper), "l2", "loss" or "loss+"
         Solve for α on gₖ/‖gₖ‖, gₖ/Lₖ or gₖ/(Lₖ‖gₖ‖); α is applied to the raw gₖ.
+        `report.min_norm` is then of the normalised gradients, and the raw v need not descend on every loss.
     head_weighting : "own" (default, the paper) or "alpha"
 
     Examples

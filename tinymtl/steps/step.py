@@ -104,7 +104,8 @@ class Step:
         ValueError, TypeError
             For input that does not fit the model.
         FloatingPointError
-            For a loss or gradient that is not finite; it names the task. In every case nothing has moved.
+            For a loss or gradient that is not finite; for a loss it names the task. In every case nothing has moved.
+            On a GPU only MGDA and MGDA-UB look before the update; elsewhere `report.losses` does, when it is read.
         """
         stages = self.stages(x, targets)
         try:
