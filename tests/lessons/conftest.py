@@ -1,8 +1,10 @@
 """The lessons as they are committed, and as they come out when every cell is run again."""
 
 import copy
+import gc
 import importlib
 import re
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
@@ -75,8 +77,12 @@ LESSONS = [Lesson(path) for path in notebooks(folder())]
 @pytest.fixture(scope="session")
 def runs():
     """Every lesson run again, with its answers put in after the exercises; two kernels at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return {lesson.name: again for lesson, again in zip(LESSONS, pool.map(Again, LESSONS), strict=True)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the client leaves its event loop to the collector:
+        with ThreadPoolExecutor(2) as pool:
+            found = dict(zip([lesson.name for lesson in LESSONS], pool.map(Again, LESSONS), strict=True))
+        gc.collect()  # let that happen here, and not in the middle of a test that allows no warning
+    return found
 
 
 @pytest.fixture(params=LESSONS, ids=lambda lesson: lesson.number)
