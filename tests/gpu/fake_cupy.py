@@ -283,12 +283,12 @@ class _Module(types.ModuleType):
         return value if isinstance(value, type) or not callable(value) else _wrap(value, name)
 
 
-def _asarray(x, dtype=None, copy=None, **_):
+def _asarray(x, dtype=None, copy=None, order="K", **_):
     if isinstance(x, ndarray):
-        if copy is None and (dtype is None or x.dtype == dtype):
+        if copy is None and (dtype is None or x.dtype == dtype) and (order == "K" or x._host.flags.c_contiguous):
             return x
         tally.launch("copy")
-        return ndarray(np.array(x._host, dtype=dtype))
+        return ndarray(np.array(x._host, dtype=dtype, order=order))
     tally.upload("an upload of host values")
     return ndarray(np.array(_host(x) if isinstance(x, list | tuple) else x, dtype=dtype))
 

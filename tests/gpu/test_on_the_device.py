@@ -79,6 +79,17 @@ def test_no_step_waits_for_the_device_but_for_the_gram_matrix(cupy, strategy, st
             step(x, y)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+def test_stacked_heads_of_one_output(cupy, strategy):
+    x, y = batch(classes=2)
+    models = [network(4, loss=tm.binary_cross_entropy_with_logits, classes=1).to(device=d) for d in ("cpu", "cuda")]
+    for model in models:
+        step = strategy(model)
+        for _ in range(3):
+            step(x, y)
+    np.testing.assert_allclose(on_host(models[1].vector.data), models[0].vector.data, rtol=1e-12, atol=1e-14)
+
+
 LENET = {"dropout": 0.5, "image_size": 16}
 
 

@@ -48,7 +48,9 @@ def stacked_linear(z: Tensor, matrix: Tensor, features: int) -> tuple[Tensor, Ar
         by_feature = values.T.dot(g) if g.ndim == 2 else values.T @ g
         weights = by_feature.reshape(*leading, features, tasks, -1).swapaxes(-3, -2)
         biases = sum_rows(g).reshape(*leading, tasks, -1)
-        rows: Array = array_module(g).concatenate([weights.reshape(*leading, tasks, -1), biases], axis=-1)
+        xp = array_module(g)
+        # in the order of the heads' own memory: for heads of one output the joined parts may be in the other
+        rows: Array = xp.ascontiguousarray(xp.concatenate([weights.reshape(*leading, tasks, -1), biases], axis=-1))
         return rows
 
     return record(out, (z, lambda g: g.dot(weight.T)), (matrix, vjp_matrix)), weight
