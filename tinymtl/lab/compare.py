@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from tinymtl.backend import module_for
 from tinymtl.data import MultiTaskData
 from tinymtl.data.options import whole_number
 from tinymtl.lab.comparison import Comparison
+from tinymtl.lab.environment import environment
 from tinymtl.lab.plan import plan
 from tinymtl.lab.progress import progress_bar
 from tinymtl.lab.runs import Result, Run, execute
@@ -118,7 +118,8 @@ def _in_processes(jobs: list[Job], workers: int) -> Iterator[Result]:
     from multiprocessing import active_children, get_context
 
     others = set(active_children())
-    with _one_blas_thread():
+    # one BLAS thread each: several small matrix products share the cores better so
+    with environment(dict.fromkeys(THREAD_VARIABLES, "1")):
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent)
         try:
             for future in [pool.submit(execute, *job) for job in jobs]:
@@ -133,18 +134,3 @@ def _in_processes(jobs: list[Job], workers: int) -> Iterator[Result]:
 
 def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Processes started within it use one BLAS thread: several small matrix products share the cores better so."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,15 +1,15 @@
 """One side in a process of its own, so that thread pools and memory allocators do not meet."""
 
-import contextlib
 import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+
+from tinymtl.lab.environment import environment
 
 from .sides import SIDES, Built, build
 from .workloads import Unsupported, Workload
@@ -25,21 +25,6 @@ def thread_environment(threads: int) -> dict[str, str]:
     if threads == 1:
         environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     return environment
-
-
-@contextlib.contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started inside."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def in_fresh_process(function: Callable[..., Any], threads: int, *arguments: Any) -> Any:
