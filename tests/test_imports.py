@@ -22,7 +22,7 @@ FLOORS = [
     ["optim", "min_norm"],
     ["steps"],
     ["problems"],
-    ["trace"],
+    ["tracing"],
     ["data"],
     ["lab"],
     ["course"],

@@ -30,7 +30,7 @@ from tinymtl.nn import (
 )
 from tinymtl.optim import SGD, Adam
 from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped, Stage, StepReport
-from tinymtl.trace import Trace, draw, trace
+from tinymtl.tracing import Trace, draw, trace
 
 __version__ = "0.1.0"
 

@@ -16,8 +16,8 @@ from tinymtl.backend import Array, to_host
 from tinymtl.min_norm import frank_wolfe, min_norm
 from tinymtl.problems import AnalyticProblem
 from tinymtl.steps import Step
-from tinymtl.trace.numerals import short, vector
-from tinymtl.trace.svg import OKABE_ITO
+from tinymtl.tracing.numerals import short, vector
+from tinymtl.tracing.svg import OKABE_ITO
 
 FONT = 12
 MARKERS = "o^sDvPX*"

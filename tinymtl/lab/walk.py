@@ -22,8 +22,8 @@ from tinymtl.nn.shared_bottom import SharedBottom, Task
 from tinymtl.optim import SGD
 from tinymtl.steps import Stage
 from tinymtl.steps.step import Step
-from tinymtl.trace import Trace, traced_stages
-from tinymtl.trace.numerals import clean, short, vector
+from tinymtl.tracing import Trace, traced_stages
+from tinymtl.tracing.numerals import clean, short, vector
 
 LEARNING_RATE = 0.1
 BATCH = 64

@@ -9,9 +9,9 @@ import numpy as np
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.autodiff.tensor import ancestors
 from tinymtl.backend import Array, array_module, to_host
-from tinymtl.trace.layers import Layers
-from tinymtl.trace.numerals import clean, clip, short
-from tinymtl.trace.svg import OKABE_ITO, PALE, Picture, box, document, label, path
+from tinymtl.tracing.layers import Layers
+from tinymtl.tracing.numerals import clean, clip, short
+from tinymtl.tracing.svg import OKABE_ITO, PALE, Picture, box, document, label, path
 
 MOST = 60  # boxes; a larger graph is collapsed
 KEPT = 8  # boxes that are then kept at each end

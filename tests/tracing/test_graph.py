@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import network, stacked
-from tests.trace.test_table import Page, picture
-from tinymtl.trace.graph import operation_name
-from tinymtl.trace.layers import Layers, _apart
+from tests.tracing.conftest import network, stacked
+from tests.tracing.test_table import Page, picture
+from tinymtl.tracing.graph import operation_name
+from tinymtl.tracing.layers import Layers, _apart
 
 
 def lesson_1():

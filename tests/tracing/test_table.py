@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import STRATEGIES, network, stacked
-from tinymtl.trace.numerals import clean, clip, degrees, listing, short, shorten, signed
-from tinymtl.trace.table import some
+from tests.tracing.conftest import STRATEGIES, network, stacked
+from tinymtl.tracing.numerals import clean, clip, degrees, listing, short, shorten, signed
+from tinymtl.tracing.table import some
 
 
 class Page(HTMLParser):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.trace.numerals import clean, clip, degrees, short, shorten, vector
+from tinymtl.tracing.numerals import clean, clip, degrees, short, shorten, vector
 
 if TYPE_CHECKING:
-    from tinymtl.trace.result import Trace, Turn
+    from tinymtl.tracing.result import Trace, Turn
 
 WIDTH = 100
 GAP = "…"

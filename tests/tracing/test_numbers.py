@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import PROBLEMS, STRATEGIES, network, stacked
-from tinymtl.trace import traced_stages
+from tests.tracing.conftest import PROBLEMS, STRATEGIES, network, stacked
+from tinymtl.tracing import traced_stages
 
 
 def test_hand_example_is_all_thirteenths(hand):

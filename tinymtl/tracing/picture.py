@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinymtl.trace.numerals import MINUS, clean, degrees, short, shorten, signed
-from tinymtl.trace.svg import FALLS, INK, OKABE_ITO, PALE, RISES, blend, box, document, label, line, path
+from tinymtl.tracing.numerals import MINUS, clean, degrees, short, shorten, signed
+from tinymtl.tracing.svg import FALLS, INK, OKABE_ITO, PALE, RISES, blend, box, document, label, line, path
 
 if TYPE_CHECKING:
     from tinymtl.backend import Array
-    from tinymtl.trace.result import Trace, Turn
+    from tinymtl.tracing.result import Trace, Turn
 
 LEFT, RIGHT, TOP = 360, 470, 46  # the panels' widths, and the room for their titles
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import stacked
-from tests.trace.test_numbers import counterexample
+from tests.tracing.conftest import stacked
+from tests.tracing.test_numbers import counterexample
 
 
 def quadratics(centers, start, lr=0.1, strategy=tm.MGDA, **options):

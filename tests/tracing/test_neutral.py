@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.trace.conftest import PROBLEMS, RULES, STRATEGIES, network, stacked
+from tests.tracing.conftest import PROBLEMS, RULES, STRATEGIES, network, stacked
 from tinymtl.nn.layers import Dropout
 
 

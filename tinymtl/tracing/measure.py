@@ -23,7 +23,7 @@ from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
 from tinymtl.steps import MGDAUB, Alternating, RandomGrouped, Stage, Step, StepReport
-from tinymtl.trace.result import Trace, Turn
+from tinymtl.tracing.result import Trace, Turn
 
 
 def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:

@@ -7,7 +7,7 @@ import pytest
 
 import tinymtl as tm
 from tests.gpu.conftest import cupy, on_host  # noqa: F401  (cupy is a fixture)
-from tests.trace.conftest import RULES, STRATEGIES, network, stacked
+from tests.tracing.conftest import RULES, STRATEGIES, network, stacked
 
 
 @pytest.mark.parametrize("make", [network, lambda: stacked(3)], ids=["separate", "stacked"])

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinymtl.trace.numerals import clean, degrees, listing, short, signed
+from tinymtl.tracing.numerals import clean, degrees, listing, short, signed
 
 if TYPE_CHECKING:
     from tinymtl.backend import Array
-    from tinymtl.trace.result import Trace, Turn
+    from tinymtl.tracing.result import Trace, Turn
 
 PARALLEL = 1e-6  # the cosine below which two directions count as perpendicular
 VANISHING = 1e-10  # a sum counts as 0 where its squared length is below this part of (Σ its terms' lengths)²

@@ -10,8 +10,8 @@ import numpy as np
 
 from tinymtl.backend import Array
 from tinymtl.min_norm import MinNorm
-from tinymtl.trace import explain, picture, table
-from tinymtl.trace.svg import image_tag
+from tinymtl.tracing import explain, picture, table
+from tinymtl.tracing.svg import image_tag
 
 LONGEST_VECTOR = 100  # numbers of v that `to_dict` still lists
 
