@@ -31,8 +31,6 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-#: Programs of their own that use the package from outside, by its public names.
-PROGRAMS = [PACKAGE / "lab" / "bench"]
 BY_NAME = ("__import__", "import_module", "importlib.import_module")
 
 
@@ -107,10 +105,6 @@ def test_every_room_has_its_floor():
     assert len(FILES) > 20
 
 
-def is_program(path):
-    return any(path.is_relative_to(program) for program in PROGRAMS)
-
-
 def test_imports_run_downward_only():
     assert [found for path in FILES for found in upward(path)] == []
 
@@ -120,15 +114,9 @@ def test_the_package_itself_is_used_from_outside_only():
     own = [module for module, _ in imported(PACKAGE / "__init__.py") if module.startswith("tinymtl.")]
     exported = max(FLOOR[module.split(".")[1]] for module in own)
     for path in FILES:
-        inside = FLOOR[room(path)] <= exported and not is_program(path)
+        inside = FLOOR[room(path)] <= exported
         if inside and any(module == "tinymtl" for module, _ in imported(path)):
             assert uses_of_the_package_itself(path) <= {"__version__", "__file__"}, name(path)
-
-
-def test_programs_are_imported_by_nobody():
-    for path in FILES:
-        if not is_program(path):
-            assert not [m for m, _ in imported(path) if m.startswith("tinymtl.lab.bench")], name(path)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .floor_layers import Arrays
-from .solvers import simplex_weights
-from .workloads import (
+from tests.benchmark.floor_layers import Arrays
+from tests.benchmark.solvers import simplex_weights
+from tests.benchmark.workloads import (
     BETAS,
     EPSILON,
     LEARNING_RATE,

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .workloads import BETAS, EPSILON, KERNEL, LEARNING_RATE, LENET_CHANNELS, MOMENTUM, Workload
+from tests.benchmark.workloads import BETAS, EPSILON, KERNEL, LEARNING_RATE, LENET_CHANNELS, MOMENTUM, Workload
 
 Arrays = list[np.ndarray]
 

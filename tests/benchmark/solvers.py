@@ -17,7 +17,7 @@ def simplex_weights(gram: np.ndarray) -> np.ndarray:
     if len(gram) == 2:
         first = pair_weight(float(gram[0, 0]), float(gram[0, 1]), float(gram[1, 1]))
         return np.array((first, 1.0 - first), gram.dtype)
-    from tinymtl.min_norm import min_norm
+    from tinymtl import min_norm
 
     return np.asarray(min_norm(gram=gram).weights, gram.dtype)
 

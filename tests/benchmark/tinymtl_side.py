@@ -5,9 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 import tinymtl as tm
-
-from .floor_layers import Arrays
-from .workloads import BETAS, EPSILON, LEARNING_RATE, MOMENTUM, Workload, batch, quadratics, start
+from tests.benchmark.floor_layers import Arrays
+from tests.benchmark.workloads import BETAS, EPSILON, LEARNING_RATE, MOMENTUM, Workload, batch, quadratics, start
 
 
 def rule(optimizer: str) -> Any:
@@ -57,12 +56,13 @@ def build(workload: Workload, strategy: str, optimizer: str) -> tuple[Callable[[
     step = strategy_of(strategy, model, optimizer, workload.group_size)
     seats = list(range(workload.tasks))  # which of the workload's tasks is task k of the model
     if strategy == "grouped":  # groups are drawn at random: seat the tasks so that they are the workload's
-        for drawn, group in zip(step.groups, workload.groups(), strict=True):
+        drawn_groups = step.groups() if callable(step.groups) else step.groups  # a list in older versions
+        for drawn, group in zip(drawn_groups, workload.groups(), strict=True):
             for k, task in zip(drawn, group, strict=True):
                 seats[k] = task
     initial, data = start(workload), batch(workload)
     trunk = list(model.shared_parameters())
-    heads = [list(model.task_parameters(name)) for name in model.task_names]
+    heads = [list(model.task_parameters(f"task {k}")) for k in range(workload.tasks)]
     for parameter, array in zip(trunk, initial.trunk, strict=True):
         parameter.data = array
     for head_parameters, task in zip(heads, seats, strict=True):

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from tests.benchmark import command, gpu
 from tests.gpu.conftest import on_host
-from tinymtl.lab.bench import __main__ as bench
-from tinymtl.lab.bench import gpu
 
 
 def test_every_strategy_of_tinymtls_is_timed(cupy, monkeypatch, capsys, tmp_path):
@@ -12,7 +11,7 @@ def test_every_strategy_of_tinymtls_is_timed(cupy, monkeypatch, capsys, tmp_path
     monkeypatch.setattr(gpu, "SIZES", (12, 8, 8))
     monkeypatch.setattr(gpu, "STEPS", 1)
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # PyTorch has no fake
-    assert bench.main(["--device", "cuda", "--rounds", "2", "--out", str(tmp_path)]) == 0
+    assert command.main(["--device", "cuda", "--rounds", "2", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "a fake device" in out
     assert all(f"tinymtl {name}" in out for name in gpu.STRATEGIES)
@@ -29,5 +28,5 @@ def test_the_parameters_side_by_side_are_the_models(cupy, monkeypatch):
 
 
 def test_without_a_gpu_one_sentence(capsys):
-    assert bench.main(["--device", "cuda"]) == 2
+    assert command.main(["--device", "cuda"]) == 2
     assert "no GPU to use" in capsys.readouterr().err

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .floor import Step
-from .floor_layers import Arrays, memory, trunk_of, views
-from .solvers import gram_of_rows, simplex_weights
-from .workloads import Unsupported, Workload, batch, start
+from tests.benchmark.floor import Step
+from tests.benchmark.floor_layers import Arrays, memory, trunk_of, views
+from tests.benchmark.solvers import gram_of_rows, simplex_weights
+from tests.benchmark.workloads import Unsupported, Workload, batch, start
 
 
 class StackedFloor:

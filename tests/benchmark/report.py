@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,12 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .footprint import ImportRow, MemoryRow
-from .gpu import GpuRow
-from .min_norm_table import SolverRow
-from .scaling import ScalingRow
-from .sides import FLOOR, SIDES
-from .timing import Row
+from tests.benchmark.footprint import ImportRow, MemoryRow
+from tests.benchmark.gpu import GpuRow
+from tests.benchmark.min_norm_table import SolverRow
+from tests.benchmark.scaling import ScalingRow
+from tests.benchmark.sides import AGAINST, FLOOR, SIDES
+from tests.benchmark.timing import Row
 
 # Okabe & Ito's colours (without the yellow, which is too light for a dot), told apart by shape as well.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
@@ -34,7 +35,7 @@ def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def step_table(rows: Sequence[Row]) -> str:
-    """A line per step: the floor's milliseconds, then each side's ratio to it."""
+    """A line per step: the floor's milliseconds, then each side's ratio to it; tinymtl's to another checkout's last."""
     present = {row.side for row in rows}
     sides = [name for name in SIDES if name in present and name != FLOOR]
     found = {(row.threads, row.workload, row.strategy, row.optimizer, row.side): row for row in rows}
@@ -51,8 +52,11 @@ def step_table(rows: Sequence[Row]) -> str:
         floor = found.get((*step, FLOOR))
         time = three_digits(floor.milliseconds) if floor and floor.status == "timed" else "–"
         ratios = [cell(found.get((*step, side))) for side in sides]
+        if AGAINST in present:
+            ratios.append(against(found.get((*step, "tinymtl"))))
         lines.append([f"{workload} {strategy}, {optimizer}", str(threads), time, *ratios])
-    table = aligned(["step", "threads", "floor ms", *sides], lines)
+    last = ["tinymtl / against (quartiles)"] if AGAINST in present else []
+    table = aligned(["step", "threads", "floor ms", *sides, *last], lines)
     notes = [
         f"{r.workload} {r.strategy}, {r.optimizer}: {r.side} {r.status}: {r.note}" for r in rows if r.note
     ]
@@ -61,6 +65,13 @@ def step_table(rows: Sequence[Row]) -> str:
         share = f"{median(got):.2f} of a core"
         notes.append(f"the machine was busy: the steps got {share}; --clock cpu leaves the wait out")
     return "\n".join([table, *notes])
+
+
+def against(row: Row | None) -> str:
+    """The ratio of a row to the other checkout's, with a digit more than the rest: a few percent are what it is for."""
+    if row is None or math.isnan(row.against):
+        return "–"
+    return f"{row.against:.3f} ({row.against_low:.3f}–{row.against_high:.3f})"
 
 
 def three_digits(value: float) -> str:
@@ -81,7 +92,13 @@ def solver_table(rows: Sequence[SolverRow]) -> str:
         [name, *(f"{found[name, k].microseconds:.1f} / {found[name, k].gap:.0e}" for k in sizes)]
         for name in names
     ]
-    return aligned(["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], lines)
+    table = aligned(["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], lines)
+    ratios = [
+        f"{row.solver} / {AGAINST} at K = {row.tasks}: {row.against:.3f}"
+        for row in rows
+        if not math.isnan(row.against) and not row.solver.startswith(AGAINST)
+    ]
+    return "\n".join([table, *ratios])
 
 
 def gpu_table(device: str, rows: Sequence[GpuRow]) -> str:

@@ -8,9 +8,9 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from .sides import build
-from .worker import time_block
-from .workloads import WORKLOADS, Unsupported
+from tests.benchmark.sides import build
+from tests.benchmark.worker import time_block
+from tests.benchmark.workloads import WORKLOADS, Unsupported
 
 SIZES = (2, 5, 10, 20, 40)
 STRATEGIES = ("averaged", "mgda-ub", "mgda", "alternating")

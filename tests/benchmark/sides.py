@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .workloads import Workload
+from tests.benchmark.workloads import Workload
 
 Built = tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]
 
 FLOOR = "floor"
+AGAINST = "against"  # the tinymtl of another checkout
 
 
 class Side(NamedTuple):
@@ -24,6 +25,7 @@ class Side(NamedTuple):
 
 SIDES = {
     "tinymtl": Side("tinymtl_side"),
+    AGAINST: Side("tinymtl_side"),
     FLOOR: Side("floor"),
     "floor-stacked": Side("floor_stacked"),
     "torch": Side("torch_side", "torch"),
@@ -44,7 +46,7 @@ def missing(names: list[str]) -> list[str]:
 
 
 def build(name: str, workload: Workload, strategy: str, optimizer: str) -> Built:
-    """The step and the parameters of one side; raises `Unsupported` where it has no such form."""
+    """The step and the parameters of one side; raises `Unsupported` if it has no such form."""
     side = SIDES[name]
     module = importlib.import_module(f"{__package__}.{side.module}")
     built: Built = module.build(workload, strategy, optimizer, **side.options)

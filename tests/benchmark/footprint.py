@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
-from .sides import SIDES
-from .worker import Worker
-from .workloads import Workload
+from tests.benchmark.sides import SIDES
+from tests.benchmark.worker import Worker, peak_memory
+from tests.benchmark.workloads import Workload
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 MODULES = {
     "nothing": "",
     "numpy": "numpy",
@@ -53,8 +55,8 @@ def memory_rows(sides: list[str], workload: Workload, strategy: str, threads: in
         status, _ = worker.prepare(workload, strategy, workload.optimizers[0])
         if status == "parameters":
             worker.block(0.5, "wall")
-            status, peak = worker.memory()
-            if status == "memory":
+            status, peak = worker.call(peak_memory)
+            if status == "answer":
                 yield MemoryRow(workload.name, strategy, name, peak)
         worker.close()
 
@@ -63,6 +65,7 @@ def import_rows(rounds: int) -> list[ImportRow]:
     """Wall time of `python -c "import …"`, the modules taking turns after one round that compiles them."""
     present = {name: module for name, module in MODULES.items() if not module or find_spec(module.split(".")[0])}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = str(CHECKOUT)
     times: dict[str, list[float]] = {name: [] for name in present}
     for turn in range(rounds + 1):
         for name, module in present.items():

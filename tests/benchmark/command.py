@@ -1,4 +1,4 @@
-"""The command line: ``python -m tinymtl.lab.bench --help``."""
+"""The command line: ``python tests/benchmark --help``."""
 
 import argparse
 import sys
@@ -6,27 +6,28 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from . import report
-from .footprint import MemoryRow, import_rows, known_sides, memory_rows
-from .gpu import gpu_rows
-from .min_norm_table import solver_rows
-from .scaling import ScalingRow, scaling_rows
-from .sides import FLOOR, SIDES, missing
-from .timing import Row, time_sides
-from .worker import CLOCKS, Worker, in_fresh_process
-from .workloads import STRATEGIES, WORKLOADS
+from tests.benchmark import report
+from tests.benchmark.footprint import MemoryRow, import_rows, known_sides, memory_rows
+from tests.benchmark.gpu import gpu_rows
+from tests.benchmark.min_norm_table import solver_rows
+from tests.benchmark.scaling import ScalingRow, scaling_rows
+from tests.benchmark.sides import AGAINST, FLOOR, SIDES, missing
+from tests.benchmark.timing import Row, time_sides
+from tests.benchmark.worker import CLOCKS, Worker, in_fresh_process
+from tests.benchmark.workloads import STRATEGIES, WORKLOADS
 
 SOLVERS = "W5"
+OWN_SIDES = [name for name in SIDES if name != AGAINST]
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
     options = argparse.ArgumentParser(
-        prog="python -m tinymtl.lab.bench",
+        prog="python tests/benchmark",
         description="Time whole training steps of tinymtl, hand-written NumPy (the floor) and the installed "
         "peers, after checking that they agree. Ratios are to the floor, within one run.",
     )
-    for name, known in (("workloads", [*WORKLOADS, SOLVERS]), ("strategies", STRATEGIES), ("sides", SIDES)):
+    for name, known in (("workloads", [*WORKLOADS, SOLVERS]), ("strategies", STRATEGIES), ("sides", OWN_SIDES)):
         options.add_argument(f"--{name}", help=f"separated by commas; all by default: {', '.join(known)}")
     options.add_argument("--threads", type=int, choices=(1, 2), default=1, help="for every side (default 1)")
     options.add_argument("--rounds", type=int, default=9, help="blocks per side (default 9)")
@@ -34,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--clock", choices=CLOCKS, default="wall",
         help="cpu counts processor time, for one thread on a machine that is busy (default wall)",
+    )  # fmt: skip
+    options.add_argument(
+        "--against", type=Path, metavar="CHECKOUT",
+        help="time the tinymtl of another checkout, too, in a process of its own within the same rounds, and "
+        "print the ratio of this one's time to that one's",
     )  # fmt: skip
     options.add_argument("--out", type=Path, help="folder for the CSV files and the picture")
     options.add_argument("--memory", action="store_true", help="peak memory instead of times")
@@ -66,11 +72,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure what was asked for, print it, and write it where `--out` says."""
     workloads = choose(arguments.workloads, [*WORKLOADS, SOLVERS], "workload")
     strategies = choose(arguments.strategies, STRATEGIES, "strategy")
-    sides = choose(arguments.sides, list(SIDES), "side")
+    sides = choose(arguments.sides, OWN_SIDES, "side")
     if arguments.rounds < 1:
         raise Refused(f"--rounds is {arguments.rounds}: at least one is needed")
     if arguments.clock == "cpu" and arguments.threads > 1:
         raise Refused("--clock cpu adds up the threads' time, so it goes with --threads 1")
+    if arguments.against is not None:
+        check_against(arguments)
     if arguments.device == "cuda":
         measure_gpu(arguments)
         return
@@ -88,12 +96,25 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.scaling:
         measure_scaling(arguments, sides)
         return
+    if arguments.against is not None:
+        sides = [FLOOR, "tinymtl", AGAINST, *(name for name in sides if name not in (FLOOR, "tinymtl"))]
     if SOLVERS in workloads:
-        solved = in_fresh_process(solver_rows, arguments.threads, arguments.rounds)
+        solved = in_fresh_process(solver_rows, arguments.threads, arguments.rounds, arguments.against)
         print(report.solver_table(solved), end="\n\n")
         save(arguments.out, f"solvers-{arguments.threads}.csv", solved)
     if any(name != SOLVERS for name in workloads):
         measure_steps(arguments, workloads, strategies, sides)
+
+
+def check_against(arguments: argparse.Namespace) -> None:
+    """Refuse a folder without a tinymtl, and what is not timed round by round."""
+    if not (arguments.against / "tinymtl" / "__init__.py").is_file():
+        raise Refused(f"--against {arguments.against}: there is no tinymtl/__init__.py; name a checkout's folder")
+    for option in ("memory", "scaling", "imports"):
+        if getattr(arguments, option):
+            raise Refused(f"--against compares the times of steps and solvers: leave out --{option}")
+    if arguments.device == "cuda":
+        raise Refused("--against compares on the CPU: leave out --device cuda")
 
 
 def save(folder: Path | None, name: str, rows: Sequence) -> None:
@@ -147,7 +168,7 @@ def measure_steps(
     chosen = [WORKLOADS[name] for name in workloads if name != SOLVERS]
     settings = (threads, arguments.rounds, arguments.seconds, arguments.clock)
     rows: list[Row] = []
-    workers = [Worker(name, threads) for name in sides]
+    workers = [Worker(name, threads, arguments.against if name == AGAINST else None) for name in sides]
     try:
         for workload in chosen:
             for strategy, optimizer in product(workload.strategies, workload.optimizers):
@@ -175,6 +196,7 @@ def progress(rows: Sequence[Row]) -> str:
     for row in rows:
         said = report.three_digits(row.ratio) if row.status == "timed" else row.status
         parts.append(f"{row.side} {said}")
+    parts += [f"tinymtl / {AGAINST} {report.against(row)}" for row in rows if row.side == "tinymtl" and row.against > 0]
     return f"{first.workload} {first.strategy}, {first.optimizer}: {', '.join(parts)}"
 
 
@@ -187,6 +209,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())

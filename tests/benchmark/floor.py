@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .floor_layers import Arrays, Head, memory, trunk_of, views
-from .solvers import gram_of_rows, pair_weight, simplex_weights
-from .workloads import LEARNING_RATE, Workload, batch, quadratics, start
+from tests.benchmark.floor_layers import Arrays, Head, memory, trunk_of, views
+from tests.benchmark.solvers import gram_of_rows, pair_weight, simplex_weights
+from tests.benchmark.workloads import LEARNING_RATE, Workload, batch, quadratics, start
 
 Step = Callable[[], list[float]]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .sides import FLOOR
-from .worker import Worker
-from .workloads import Workload, start
+from tests.benchmark.sides import AGAINST, FLOOR
+from tests.benchmark.worker import Worker
+from tests.benchmark.workloads import Workload, start
 
 # Relative to the distance moved. Adam turns the rounding of a gradient near zero into a whole step.
 TOLERANCE = {"sgd": 2e-3, "plain": 2e-3, "adam": 2e-2}
@@ -19,8 +19,9 @@ class Row:
     """One side on one workload, strategy and optimizer.
 
     `status` is "timed", "disagrees" or "failed"; `note` says how far or why. `ratio` is the median over the
-    rounds of this side's time over the floor's in the same round, `low` and `high` its quartiles; `cores` is
-    the CPU time used per second: below one, the machine was busy with something else.
+    rounds of this side's time over the floor's in the same round, `low` and `high` its quartiles; `against` is
+    the same over the other checkout's time, if there is one. `cores` is the CPU time used per second: below one,
+    the machine was busy with something else.
     """
 
     threads: int
@@ -33,6 +34,9 @@ class Row:
     ratio: float = float("nan")
     low: float = float("nan")
     high: float = float("nan")
+    against: float = float("nan")
+    against_low: float = float("nan")
+    against_high: float = float("nan")
     cores: float = float("nan")
     note: str = ""
 
@@ -55,6 +59,12 @@ def initial_parameters(workload: Workload) -> list[np.ndarray]:
     """Trunk, then head after head."""
     initial = start(workload)
     return initial.trunk + [array for head in initial.heads for array in head]
+
+
+def quartiles(own: list[float], others: list[float]) -> list[float]:
+    """The quartiles (lower, median, upper) over the rounds of one side's time over another's in the same round."""
+    found: list[float] = np.quantile(np.divide(own, others), (0.25, 0.5, 0.75)).tolist()
+    return found
 
 
 def time_sides(
@@ -94,14 +104,13 @@ def time_sides(
                 times[worker.name].append(answer[0])
                 cores[worker.name].append(answer[1])
     for worker in agreeing:
-        own, floor = times[worker.name], times[FLOOR]
+        own = times[worker.name]
         if len(own) < rounds:
             yield row(worker, "failed", note="a block of steps failed")
             continue
-        ratios = [mine / theirs for mine, theirs in zip(own, floor, strict=True)]
-        low, high = np.quantile(ratios, (0.25, 0.75)).tolist()
-        yield row(
-            worker, "timed",
-            milliseconds=1e3 * statistics.median(own), ratio=statistics.median(ratios),
-            low=low, high=high, cores=statistics.median(cores[worker.name]),
-        )  # fmt: skip
+        low, ratio, high = quartiles(own, times[FLOOR])
+        found = {"milliseconds": 1e3 * statistics.median(own), "low": low, "ratio": ratio, "high": high}
+        if len(times.get(AGAINST, [])) == rounds:
+            low, ratio, high = quartiles(own, times[AGAINST])
+            found |= {"against_low": low, "against": ratio, "against_high": high}
+        yield row(worker, "timed", cores=statistics.median(cores[worker.name]), **found)

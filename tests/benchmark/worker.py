@@ -1,18 +1,20 @@
 """One side in a process of its own, so that thread pools and memory allocators do not meet."""
 
 import multiprocessing
+import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from tinymtl.lab.environment import environment
-
-from .sides import SIDES, Built, build
-from .workloads import Unsupported, Workload
+from tests.benchmark.sides import SIDES, Built, build
+from tests.benchmark.workloads import Unsupported, Workload
 
 STEPS_COMPARED = 3
 
@@ -21,16 +23,16 @@ def thread_environment(threads: int) -> dict[str, str]:
     """Variables that hold NumPy's BLAS, PyTorch and JAX to the same number of threads."""
     count = str(threads)
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
-    environment = dict.fromkeys(names, count)
+    variables = dict.fromkeys(names, count)
     if threads == 1:
-        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-    return environment
+        variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    return variables
 
 
 def in_fresh_process(function: Callable[..., Any], threads: int, *arguments: Any) -> Any:
     """The result of a function of this package, run where the BLAS has not yet been given its threads."""
     spawn = multiprocessing.get_context("spawn")
-    with environment(thread_environment(threads)), ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    with patch.dict(os.environ, thread_environment(threads)), ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -80,8 +82,19 @@ def peak_memory() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def serve(connection: Connection, name: str, threads: int) -> None:
-    """Answer requests until the other end closes: prepare a step, time a block of it, tell the memory."""
+def use_checkout(checkout: Path) -> None:
+    """Make `import tinymtl` in this process take that checkout's. This module and `sides` must not have imported it."""
+    sys.path.insert(0, str(checkout))
+    import tinymtl
+
+    if not Path(tinymtl.__file__).resolve().is_relative_to(checkout.resolve()):
+        raise RuntimeError(f"tinymtl came from {tinymtl.__file__}, not from {checkout}")
+
+
+def serve(connection: Connection, name: str, threads: int, checkout: Path | None) -> None:
+    """Answer requests until the other end closes: prepare a step, time a block of it, call a function."""
+    if checkout is not None:
+        use_checkout(checkout)
     if SIDES[name].library in ("torch", "torchjd"):
         import torch
 
@@ -99,8 +112,9 @@ def serve(connection: Connection, name: str, threads: int) -> None:
                 connection.send(("parameters", three_steps(built)))
             elif request == "block" and step is not None:
                 connection.send(("times", time_block(step, *arguments)))
-            elif request == "memory":
-                connection.send(("memory", peak_memory()))
+            elif request == "call":
+                function, *values = arguments
+                connection.send(("answer", function(*values)))
         except Unsupported:
             connection.send(("unsupported", None))
         except Exception as problem:  # the other sides go on; the table names the problem
@@ -108,14 +122,14 @@ def serve(connection: Connection, name: str, threads: int) -> None:
 
 
 class Worker:
-    """The near end: a process that runs one side."""
+    """The near end: a process that runs one side, with the tinymtl of `checkout` if one is given."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, checkout: Path | None = None) -> None:
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._connection, far = context.Pipe()
-        self._process = context.Process(target=serve, args=(far, name, threads), daemon=True)
-        with environment(thread_environment(threads)):
+        self._process = context.Process(target=serve, args=(far, name, threads, checkout), daemon=True)
+        with patch.dict(os.environ, thread_environment(threads)):
             self._process.start()
         far.close()
 
@@ -135,9 +149,9 @@ class Worker:
         """("times", (seconds per step, CPU seconds per second)) or ("failed", message)."""
         return self._ask("block", seconds, clock)
 
-    def memory(self) -> tuple[str, Any]:
-        """("memory", peak resident memory in MB)."""
-        return self._ask("memory")
+    def call(self, function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
+        """("answer", what a function of this package returns there) or ("failed", message)."""
+        return self._ask("call", function, *arguments)
 
     def close(self) -> None:
         """End the process."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from .floor_layers import Arrays, memory
-from .workloads import Unsupported, Workload, batch, quadratics, start
+from tests.benchmark.floor_layers import Arrays, memory
+from tests.benchmark.workloads import Unsupported, Workload, batch, quadratics, start
 
 
 def build(workload: Workload, strategy: str, optimizer: str) -> tuple[Callable[[], Any], Callable[[], Arrays]]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from .floor_layers import Arrays
-from .solvers import simplex_weights
-from .torch_side import Step, TorchNetwork
-from .workloads import LEARNING_RATE, STRATEGIES, Unsupported, Workload, quadratics, start
+from tests.benchmark.floor_layers import Arrays
+from tests.benchmark.solvers import simplex_weights
+from tests.benchmark.torch_side import Step, TorchNetwork
+from tests.benchmark.workloads import LEARNING_RATE, STRATEGIES, Unsupported, Workload, quadratics, start
 
 
 def aggregator(strategy: str) -> Any:

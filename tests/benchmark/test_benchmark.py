@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymtl.lab.bench import __main__ as command
-from tinymtl.lab.bench import min_norm_table, report, scaling, sides, timing, worker
-from tinymtl.lab.bench.workloads import STRATEGIES, WORKLOADS, Unsupported, Workload, batch, start
+from tests.benchmark import command, footprint, min_norm_table, report, scaling, sides, timing, worker
+from tests.benchmark.workloads import STRATEGIES, WORKLOADS, Unsupported, Workload, batch, start
 
 TINY = {
     "W1": replace(WORKLOADS["W1"], trunk=(5, 7, 6), head=(6, 3), batch=9, dtype="float64"),
@@ -35,7 +34,7 @@ def after_three_steps(side: str, workload: Workload, strategy: str, optimizer: s
 
 def test_all_numpy_sides_are_compared() -> None:
     numpy_sides = {name for name, side in sides.SIDES.items() if side.library == "numpy"}
-    assert numpy_sides == {sides.FLOOR, *(side for side, *_ in SIDES_AND_STEPS)}
+    assert numpy_sides == {sides.FLOOR, sides.AGAINST, *(side for side, *_ in SIDES_AND_STEPS)}
     for name, strategy, optimizer in STEPS:
         if not stacks(name, strategy):
             with pytest.raises(Unsupported):
@@ -152,6 +151,88 @@ def test_a_run_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {path.name for path in tmp_path.iterdir()} == {"steps-1.csv", "steps-1.png"}
 
 
+#: Another version of the package: as much of it as one step and one solver need.
+OTHER = """
+from types import SimpleNamespace
+
+import numpy as np
+
+
+class Quadratics:
+    def __init__(self, curvatures, centers, start):
+        self.curvatures, self.centers, self.theta = curvatures, centers, SimpleNamespace(data=np.array(start))
+
+
+class Averaged:
+    def __init__(self, model, lr):
+        self.model, self.lr = model, lr
+
+    def __call__(self):
+        away = self.model.theta.data - self.model.centers
+        self.model.theta.data -= self.lr * np.einsum("kij,kj->i", self.model.curvatures, away) / len(away)
+
+
+def SGD(lr, momentum):
+    return LR * lr
+
+
+def min_norm(gram, solver):
+    return SimpleNamespace(weights=np.ones(len(gram)) / len(gram))
+
+
+problems = SimpleNamespace(Quadratics=Quadratics)
+MGDA = MGDAUB = Alternating = None
+"""
+
+
+def checkout(folder: Path, lr: float = 1.0) -> Path:
+    """A checkout whose tinymtl is `OTHER`, with the learning rate times `lr`."""
+    (folder / "tinymtl").mkdir(parents=True)
+    (folder / "tinymtl" / "__init__.py").write_text(OTHER.replace("LR", str(lr)))
+    return folder
+
+
+def test_another_checkout_is_a_side_of_the_same_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--workloads", "W4", "--strategies", "averaged", "--sides", "floor", "--rounds", "2", "--seconds", "0"]
+    arguments += ["--against", str(checkout(tmp_path / "other")), "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
+    rows = {row["side"]: row for row in csv.DictReader((tmp_path / "steps-1.csv").open())}
+    assert [(row["side"], row["status"]) for row in rows.values()] == [
+        ("floor", "timed"), ("tinymtl", "timed"), ("against", "timed"),
+    ]  # fmt: skip
+    assert rows["against"]["against"] == "1.0" and float(rows["tinymtl"]["against"]) > 0
+    table = capsys.readouterr().out.split("tinymtl / against (quartiles)")[1]
+    assert f"{float(rows['tinymtl']['against']):.3f} ({float(rows['tinymtl']['against_low']):.3f}–" in table
+
+
+def test_another_checkout_is_compared_before_it_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--workloads", "W4", "--strategies", "averaged", "--sides", "floor", "--rounds", "1", "--seconds", "0"]
+    assert command.main([*arguments, "--against", str(checkout(tmp_path, lr=1.1))]) == 0
+    assert "against disagrees: relative distance" in capsys.readouterr().out
+
+
+def test_another_checkouts_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(min_norm_table, "SIZES", (3,))
+    monkeypatch.setattr(min_norm_table, "find_spec", lambda name: None)
+    rows = {row.solver: row for row in min_norm_table.solver_rows(1, checkout(tmp_path), seconds=0.0)}
+    assert list(rows) == ["tinymtl", "against", "tinymtl frank-wolfe", "against frank-wolfe"]
+    assert rows["tinymtl"].gap < 1e-12 < 0.01 < rows["against"].gap
+    assert rows["against"].against == 1.0
+    assert f"tinymtl / against at K = 3: {rows['tinymtl'].against:.3f}" in report.solver_table(list(rows.values()))
+
+
+def test_ratios_to_another_checkout_are_taken_round_by_round() -> None:
+    end = [array + 1.0 for array in timing.initial_parameters(TINY["W1"])]
+    rows = rows_of(
+        Answers(sides.FLOOR, end, [1.0, 1.0, 1.0]),
+        Answers("tinymtl", end, [2.0, 30.0, 6.0]),
+        Answers(sides.AGAINST, end, [1.0, 10.0, 4.0]),
+    )
+    found = rows["tinymtl"]
+    assert (found.against_low, found.against, found.against_high) == (1.75, 2.0, 2.5)  # of 2, 3 and 1.5
+    assert "2.000 (1.750–2.500)" in report.step_table(list(rows.values()))
+
+
 def test_files_are_written_beside_and_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "table.csv"
     path.write_text("before")
@@ -173,12 +254,24 @@ def test_files_are_written_beside_and_renamed(tmp_path: Path, monkeypatch: pytes
     [
         (["--workloads", "W1,W9"], "bench: there is no workload 'W9': choose from W1, W2, W3, W4, W5\n"),
         (["--strategies", "pcgrad"], f"bench: there is no strategy 'pcgrad': choose from {', '.join(STRATEGIES)}\n"),
-        (["--sides", "tf"], f"bench: there is no side 'tf': choose from {', '.join(sides.SIDES)}\n"),
+        (["--sides", "tf"], f"bench: there is no side 'tf': choose from {', '.join(command.OWN_SIDES)}\n"),
         (
             ["--clock", "cpu", "--threads", "2"],
             "bench: --clock cpu adds up the threads' time, so it goes with --threads 1\n",
         ),
         (["--rounds", "0"], "bench: --rounds is 0: at least one is needed\n"),
+        (
+            ["--against", "nowhere"],
+            "bench: --against nowhere: there is no tinymtl/__init__.py; name a checkout's folder\n",
+        ),
+        (
+            ["--against", str(footprint.CHECKOUT), "--scaling"],
+            "bench: --against compares the times of steps and solvers: leave out --scaling\n",
+        ),
+        (
+            ["--against", str(footprint.CHECKOUT), "--device", "cuda"],
+            "bench: --against compares on the CPU: leave out --device cuda\n",
+        ),
     ],
 )
 def test_wrong_options(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

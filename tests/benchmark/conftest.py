@@ -1,0 +1,1 @@
+from tests.gpu.conftest import cupy  # noqa: F401  (the fake device)
