@@ -139,10 +139,10 @@ def test_every_example_of_the_help_can_be_called(monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["compair"], "unknown command 'compair': did you mean 'compare'?"),
-        (["zzz"], "unknown command 'zzz': the commands are compare"),
-        (["--verson"], "unknown argument '--verson': did you mean --version?"),
-        (["compare", "--epoch", "3"], "unknown argument '--epoch': did you mean --epochs?"),
-        (["compare", "--epoch=3"], "unknown argument '--epoch=3': did you mean --epochs?"),
+        (["zzz"], "unknown command 'zzz': use 'compare'"),
+        (["--verson"], "unknown argument '--verson': did you mean '--version'?"),
+        (["compare", "--epoch", "3"], "unknown argument '--epoch': did you mean '--epochs'?"),
+        (["compare", "--epoch=3"], "unknown argument '--epoch=3': did you mean '--epochs'?"),
         (["compare", "weather"], "unknown argument 'weather'"),
         (["compare", "--data"], "--data: expected at least one argument"),
         (["compare", "--data", "multidigit"], "unknown data set 'multidigit': did you mean 'multidigits'?"),
@@ -247,7 +247,7 @@ def test_commands_of_other_rooms_are_wired(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tinymtl_guest", module)
     monkeypatch.setattr(cli, "COMMANDS", [("tinymtl.no.such", "add"), ("tinymtl_guest", "add")])
     assert main(["guest", "--number", "5"]) == 5
-    assert "unknown argument '--numbr': did you mean --number?" in refused(capsys, "guest", "--numbr", "5")
+    assert "unknown argument '--numbr': did you mean '--number'?" in refused(capsys, "guest", "--numbr", "5")
     assert "tinymtl guest: argument --number" in refused(capsys, "guest", "--number", "x")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import os
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import tinymtl
+from tinymtl.checks import did_you_mean
 
 #: Commands that other modules bring: where each one's parser is made.
 COMMANDS = (
@@ -53,8 +53,8 @@ class Parser(argparse.ArgumentParser):
         """Leave because of arguments that no option takes."""
         options = [name for name in self._option_string_actions if name.startswith("--")]
         name = unknown[0].partition("=")[0]
-        close = difflib.get_close_matches(name, options, n=1) if name.startswith("-") else []
-        self.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {close[0]}?" if close else ""))
+        hint = f": {did_you_mean(name, options)}" if name.startswith("-") else ""
+        self.error(f"unknown argument {unknown[0]!r}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,9 +89,7 @@ def _run(arguments: list[str]) -> int:
         if _is_there(module):
             getattr(importlib.import_module(module), function)(commands)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
-        close = difflib.get_close_matches(arguments[0], commands.choices, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(commands.choices)}"
-        parser.error(f"unknown command {arguments[0]!r}: {hint}")
+        parser.error(f"unknown command {arguments[0]!r}: {did_you_mean(arguments[0], commands.choices)}")
     args, unknown = parser.parse_known_args(arguments)
     if args.command is None:
         if unknown:

@@ -13,13 +13,13 @@ step along −v lowers every loss.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinymtl.backend import Array, array_module, is_array, to_host
+from tinymtl.checks import choose
 
 EPS = float(np.finfo(np.float64).eps)
 LARGEST = 1e300  # beyond it, sums of K entries of a Gram matrix could overflow
@@ -92,11 +92,7 @@ def min_norm(
     >>> min_norm(gram=[[1, 0, 0], [0, 4, 0], [0, 0, 9]]).weights * 49
     array([36.,  9.,  4.])
     """
-    solve = SOLVERS.get(solver)
-    if solve is None:
-        guess = difflib.get_close_matches(str(solver), SOLVERS, n=1, cutoff=0.4)
-        hint = f": did you mean {guess[0]!r}?" if guess else ""
-        raise ValueError(f"unknown solver {solver!r}{hint} (known: {', '.join(SOLVERS)})")
+    solve = SOLVERS[choose("solver", solver, SOLVERS)]
     if gram is None:
         if gradients is None:
             raise ValueError("nothing to solve: give gradients, (K, n), or gram=, their (K, K) inner products")
@@ -359,9 +355,7 @@ def normalized_gram(gram: Array, losses: Array | Sequence[float] | None, how: st
     array([[4., 0.],
            [0., 1.]])
     """
-    names = ("none", "l2", "loss", "loss+")
-    if how not in names:
-        raise ValueError(f"unknown normalisation {how!r}: use one of {', '.join(names)}")
+    choose("normalisation", how, ("none", "l2", "loss", "loss+"))
     G = _check_gram(gram)
     scales = np.ones(len(G))
     if how in ("loss", "loss+"):

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.benchmark.min_norm_table import SolverRow
 from tests.benchmark.scaling import ScalingRow
 from tests.benchmark.sides import AGAINST, FLOOR, SIDES
 from tests.benchmark.timing import Row
+from tinymtl import files
 
 # Okabe & Ito's colours (without the yellow, which is too light for a dot), told apart by shape as well.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
@@ -147,11 +147,9 @@ def csv_text(rows: Sequence[Any]) -> str:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write beside `path` and rename, so that a file there is whole at every moment."""
+    """Write into a directory that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(beside, path)
+    files.write(path, content)
 
 
 def picture(rows: Sequence[Row]) -> bytes:

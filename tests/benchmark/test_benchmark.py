@@ -233,20 +233,11 @@ def test_ratios_to_another_checkout_are_taken_round_by_round() -> None:
     assert "2.000 (1.750–2.500)" in report.step_table(list(rows.values()))
 
 
-def test_files_are_written_beside_and_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("before")
-
-    def fail(*_: object) -> None:
-        assert path.read_text() == "before" and (tmp_path / "table.csv.partial").read_text() == "after"
-        raise OSError("no rename")
-
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="no rename"):
-        patched.setattr(report.os, "replace", fail)
-        report.write(path, "after")
-    assert path.read_text() == "before"
-    report.write(path, "after")
-    assert path.read_text() == "after" and [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+def test_files_are_written_into_a_directory_that_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "table.csv"
+    for content in ("before", "after"):
+        report.write(path, content)
+        assert path.read_text() == content and [p.name for p in path.parent.iterdir()] == ["table.csv"]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_bad_use_raises_one_sentence(tmp_path):
         run("grade", "A1")
     with pytest.raises(CourseError, match="there is no submission"):
         run("grade", "A1", tmp_path / "nothing.ipynb")
-    with pytest.raises(CourseError, match="there is no assignment"):
+    with pytest.raises(CourseError, match="unknown assignment"):
         run("grade", "A5", tmp_path)
 
 

@@ -292,7 +292,7 @@ def test_two_submissions_of_one_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("A9", ["x.ipynb"]), {}, "there is no assignment 'A9': choose A1, A2, A3, A4"),
+        (("A9", ["x.ipynb"]), {}, "unknown assignment 'A9': use 'A1', 'A2', 'A3' or 'A4'"),
         (("A2", []), {}, "there are no submissions"),
         (("A2", ["nowhere/*.ipynb"]), {}, "there is no submission 'nowhere/\\*.ipynb'"),
         (("A2", ["x.ipynb"]), {"seed": -1}, "the seed is -1: give a whole number, 0 or larger"),

@@ -225,7 +225,7 @@ def test_a_function_that_writes_into_its_argument_spoils_nothing():
 def test_points_names_what_there_is():
     with pytest.raises(CourseError, match="A2 has no question 'alpha': choose two_tasks, k_tasks"):
         points("A2", "alpha", {})
-    with pytest.raises(CourseError, match="there is no assignment 'B2': choose A1, A2, A3, A4"):
+    with pytest.raises(CourseError, match="unknown assignment 'B2': use 'A1', 'A2', 'A3' or 'A4'"):
         points("B2", "alpha", {})
 
 

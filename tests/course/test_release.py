@@ -99,7 +99,7 @@ def test_a_source_that_is_not_there_or_no_notebook(tmp_path):
     (tmp_path / "x.ipynb").write_text("{")
     with pytest.raises(CourseError, match="x.ipynb cannot be read as a notebook"):
         release("A2", tmp_path, source=tmp_path / "x.ipynb")
-    with pytest.raises(CourseError, match="there is no assignment 'A7'"):
+    with pytest.raises(CourseError, match="unknown assignment 'A7'"):
         release("A7", tmp_path)
 
 

@@ -34,11 +34,11 @@ def test_names():
         ("pinguins", "unknown data set 'pinguins': did you mean 'penguins'?"),
         (
             "cifar",
-            "unknown data set 'cifar': the names are multidigits, attributes, weather, penguins, multi_mnist",
+            "unknown data set 'cifar': use 'multidigits', 'attributes', 'weather', 'penguins' or 'multi_mnist'",
         ),
         (
             None,
-            "unknown data set None: the names are multidigits, attributes, weather, penguins, multi_mnist",
+            "unknown data set None: use 'multidigits', 'attributes', 'weather', 'penguins' or 'multi_mnist'",
         ),
     ],
 )

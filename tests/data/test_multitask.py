@@ -80,7 +80,7 @@ def test_targets_must_match_the_tasks():
 @pytest.mark.parametrize(
     ("kind", "outputs", "sentence"),
     [
-        ("labels", 3, "task 't' has kind 'labels': use one of classes, binary, regression"),
+        ("labels", 3, "task 't' has kind 'labels': use 'classes', 'binary' or 'regression'"),
         ("classes", 1, r"outputs of task 't' \(its number of classes\) is 1"),
         ("binary", 2, "task 't' is binary with outputs=2: give 1"),
         ("regression", 0, "task 't' is regression with outputs=0: give 1"),

@@ -5,8 +5,8 @@ import pytest
 
 import tinymtl as tm
 from tests.lab.conftest import ADAM, MAKE, assert_equal, everything, scripted_model, with_dropout, without_time
+from tinymtl.files import load_arrays, save_arrays
 from tinymtl.lab import fit, measure
-from tinymtl.nn.files import load_arrays, save_arrays
 
 
 @pytest.mark.parametrize("patience", [None, 20], ids=["last", "best"])

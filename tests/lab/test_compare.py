@@ -1,6 +1,7 @@
 import csv
 import importlib
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -230,15 +231,17 @@ def test_a_run_can_be_repeated_from_the_json(attributes, tmp_path):
 def test_a_failure_while_writing_leaves_the_old_files(attributes, tmp_path, monkeypatch):
     attributes.save(tmp_path)
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
-    write = report.Path.write_bytes
+    replacing = report.replacing
 
-    def full(path, content):
-        if path.name.startswith("comparison.png"):
-            write(path, content[:10])
-            raise OSError(28, "No space left on device", str(path))
-        return write(path, content)
+    @contextmanager
+    def full(path):
+        with replacing(path) as file:
+            if path.name == "comparison.png":
+                file.write(b"half of it")
+                raise OSError(28, "No space left on device")
+            yield file
 
-    monkeypatch.setattr(report.Path, "write_bytes", full)
+    monkeypatch.setattr(report, "replacing", full)
     with pytest.raises(OSError, match="No space left"):
         replace(attributes, results=attributes.results[:4]).save(tmp_path)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
@@ -265,7 +268,7 @@ def test_places_that_cannot_take_results(tmp_path):
         ([[]], {}, "nothing to compare on"),
         ([["weather", "weather"]], {}, "given twice"),
         (["weather", ["mdga"]], {}, "did you mean 'mgda'"),
-        (["weather", ["zzz"]], {}, "the names are averaged, mgda"),
+        (["weather", ["zzz"]], {}, "use 'averaged', 'mgda'"),
         (["weather"], {"seeds": 0}, "seeds is 0"),
         (["weather"], {"seeds": [1, 1]}, "different whole numbers"),
         (["weather"], {"seeds": [-1]}, "a seed is -1"),

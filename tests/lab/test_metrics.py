@@ -183,7 +183,7 @@ def test_images_get_a_flat_mlp_or_a_lenet():
         ({"trunk": "resnet"}, "trunk is 'lenet' or the widths"),
         ({"trunk": []}, "trunk is 'lenet' or the widths"),
         ({"trunk": [0]}, "a width of the trunk is 0"),
-        ({"tasks": ["third"]}, "made has no task 'third': its tasks are first, second"),
+        ({"tasks": ["third"]}, "made has no task 'third': use 'first' or 'second'"),
     ],
 )
 def test_networks_that_cannot_be(pair, options, words):

@@ -47,9 +47,9 @@ def test_learning_curves_of_training_losses():
         Figure().subplots(), {"mgda": [history([[0, 0]], [[3.0, 4.0]])]}, "b", quantity="train_losses"
     )
     np.testing.assert_allclose(ax.get_lines()[0].get_xydata(), [[1, 4]])
-    with pytest.raises(ValueError, match="no curve 'loss'"):
+    with pytest.raises(ValueError, match="unknown curve 'loss'"):
         plots.learning_curves(ax, {"mgda": [history([[0, 0]])]}, "b", quantity="loss")
-    with pytest.raises(ValueError, match="no task 'c'"):
+    with pytest.raises(ValueError, match="unknown task 'c'"):
         plots.learning_curves(ax, {"mgda": [history([[0, 0]])]}, "c")
 
 

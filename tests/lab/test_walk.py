@@ -72,7 +72,7 @@ def test_the_default_is_a_minibatch_of_multidigits(capsys):
         (["--step", "single"], "'single' trains one network per task"),
         (["--data", "multidigit"], "unknown data set 'multidigit': did you mean 'multidigits'?"),
         (["--data", "multi_mnist"], "multi_mnist needs the option 'directory'"),
-        (["--problem", "hnd"], "unknown problem 'hnd': the one to walk through is 'hand'"),
+        (["--problem", "hnd"], "unknown problem 'hnd': did you mean 'hand'?"),
         (["--problem", "hand", "--data", "weather"], "give --data or --problem, not both"),
     ],
 )

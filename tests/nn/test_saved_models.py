@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinymtl import SharedBottom, Task, nn
-from tinymtl.nn.files import load_arrays, save_arrays
+from tinymtl.files import load_arrays, save_arrays
 
 
 def parts(seed=0, outputs=3, width=4):

@@ -215,7 +215,7 @@ def test_which_heads_are_stacked(heads, losses, stacked):
 @both_kinds
 def test_an_unknown_task_is_named(stacked):
     model = network(stacked)
-    with pytest.raises(KeyError, match="no task 'rigth'; did you mean 'right'"):
+    with pytest.raises(KeyError, match="unknown task 'rigth': did you mean 'right'"):
         model.task_parameters("rigth")
 
 
@@ -434,12 +434,12 @@ def test_x_comes_in_the_models_dtype():
         (
             normal(7, 5),
             {"left": np.zeros(7, int), "rihgt": np.zeros(7, int), "both": np.zeros(7, int)},
-            "unknown task 'rihgt'; did you mean 'right'",
+            "unknown task 'rihgt': did you mean 'right'",
         ),
         (
             normal(7, 5),
             {name: np.zeros(7, int) for name in [*NAMES, "xyz"]},
-            "unknown task 'xyz'; the tasks are left, right, both",
+            "unknown task 'xyz': use 'left', 'right' or 'both'",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinymtl.checks import choose
 from tinymtl.course.assignment import Assignment, Written
 from tinymtl.course.errors import CourseError
 from tinymtl.course.questions.adjoints import DERIVATIVES, UNBROADCAST
@@ -108,7 +109,4 @@ def find(name: str) -> Assignment:
     >>> find("a2").title
     'The min-norm point'
     """
-    try:
-        return ASSIGNMENTS[str(name).upper()]
-    except KeyError:
-        raise CourseError(f"there is no assignment {name!r}: choose {', '.join(ASSIGNMENTS)}") from None
+    return ASSIGNMENTS[choose("assignment", str(name).upper(), ASSIGNMENTS, CourseError)]

@@ -8,8 +8,8 @@ class CourseError(ValueError):
 
     A bad *submission* is no such error: it gets its line in the table of grades and the run goes on.
 
-    >>> raise CourseError("there is no assignment 'A9': choose A1, A2, A3 or A4")
+    >>> raise CourseError("unknown assignment 'A9': use 'A1', 'A2', 'A3' or 'A4'")
     Traceback (most recent call last):
     ...
-    tinymtl.course.errors.CourseError: there is no assignment 'A9': choose A1, A2, A3 or A4
+    tinymtl.course.errors.CourseError: unknown assignment 'A9': use 'A1', 'A2', 'A3' or 'A4'
     """

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tinymtl.checks import whole_number
 from tinymtl.course.assignment import Assignment, Case
 from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
@@ -64,10 +65,8 @@ def grade(
         For an unknown assignment, no submissions, a path that does not exist, or two submissions of one name.
     """
     chosen = find(assignment)
-    if type(seed) is not int or seed < 0:
-        raise CourseError(f"the seed is {seed!r}: give a whole number, 0 or larger")
-    if type(jobs) is not int or jobs < 1:
-        raise CourseError(f"jobs is {jobs!r}: give a whole number, 1 or larger")
+    seed = whole_number("seed", seed, 0, error=CourseError)
+    jobs = whole_number("jobs", jobs, 1, error=CourseError)
     submissions = students(paths)
     limits = limits or Limits()
     _try_the_worker(limits)

@@ -21,6 +21,7 @@ from typing import Any
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.lessons import folder, notebooks, run
+from tinymtl.files import write
 
 THUMBNAIL = (320, 220)  # pixels, at most
 
@@ -39,9 +40,7 @@ def rebuild(path: Path) -> str:
     if figure is not None:
         target = path.parent / "figures" / f"{path.stem}{figure[0]}"
         target.parent.mkdir(exist_ok=True)
-        beside = target.with_suffix(".part")
-        beside.write_bytes(figure[1])
-        beside.replace(target)
+        write(target, figure[1])
     return f"{path.name}: {seconds:.1f} s, {len(text.encode()) // 1000} KB"
 
 

@@ -6,11 +6,11 @@ Nothing is downloaded, and nothing is unpickled.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tinymtl.checks import choose
 from tinymtl.data import digits, penguins, weather
 from tinymtl.data.idx import read_idx
 from tinymtl.data.mnist import multi_mnist
@@ -59,11 +59,7 @@ def load(name: str, **options: Any) -> MultiTaskData:
     Traceback (most recent call last):
     ValueError: unknown data set 'multidigit': did you mean 'multidigits'?
     """
-    if name not in NAMES:
-        close = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the names are {', '.join(NAMES)}"
-        raise ValueError(f"unknown data set {name!r}: {hint}")
-    loader = _LOADERS[name]
+    loader = _LOADERS[choose("data set", name, NAMES)]
     parameters = inspect.signature(loader).parameters
     for option in options:
         if option not in parameters:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.checks import whole_number
 from tinymtl.data.multitask import MultiTaskData, Split, TaskSpec
-from tinymtl.data.options import whole_number
 from tinymtl.data.shipped import read_arrays
 
 CITATION = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.checks import whole_number
 from tinymtl.data.idx import read_idx
 from tinymtl.data.multitask import MultiTaskData, Split, TaskSpec
-from tinymtl.data.options import whole_number
 
 CITATION = (
     "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document recognition. "

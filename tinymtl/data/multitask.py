@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module, device_of, to_device
-from tinymtl.data.options import whole_number
+from tinymtl.checks import did_you_mean, whole_number
 from tinymtl.data.scale import Scale
 
 KINDS = ("classes", "binary", "regression")
@@ -46,7 +46,7 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"task {self.name!r} has kind {self.kind!r}: use one of {', '.join(KINDS)}")
+            raise ValueError(f"task {self.name!r} has kind {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
         if self.kind == "classes":
             whole_number(f"outputs of task {self.name!r} (its number of classes)", self.outputs, 2)
         elif self.outputs != 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.checks import whole_number
 from tinymtl.data.multitask import MultiTaskData, Split, TaskSpec
-from tinymtl.data.options import whole_number
 from tinymtl.data.scale import Scale
 from tinymtl.data.shipped import read_arrays
 

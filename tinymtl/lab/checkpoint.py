@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.files import load_arrays, save_arrays
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import generators
-from tinymtl.nn.files import load_arrays, save_arrays
 from tinymtl.steps.step import Step
 
 

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterator, Sequence
 
 from tinymtl.backend import module_for
+from tinymtl.checks import whole_number
 from tinymtl.data import MultiTaskData
-from tinymtl.data.options import whole_number
 from tinymtl.lab.comparison import Comparison
 from tinymtl.lab.environment import environment
 from tinymtl.lab.plan import plan

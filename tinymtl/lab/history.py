@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.checks import choose
 
 
 @dataclass
@@ -80,11 +81,8 @@ class History:
 
     def curve(self, quantity: str, task: str) -> tuple[Array, Array]:
         """One task's learning curve: epochs, and "train_losses", "validation_losses" or "validation_metrics"."""
-        known = ("train_losses", "validation_losses", "validation_metrics")
-        if quantity not in known:
-            raise ValueError(f"no curve {quantity!r}: the curves are {', '.join(known)}")
-        if task not in self.tasks:
-            raise ValueError(f"no task {task!r} in this history: its tasks are {', '.join(self.tasks)}")
+        choose("curve", quantity, ("train_losses", "validation_losses", "validation_metrics"))
+        choose("task", task, self.tasks)
         epochs = np.arange(1, self.epochs + 1) if quantity == "train_losses" else np.array(self.evaluated, int)
         rows = np.array(getattr(self, quantity), dtype=np.float64).reshape(-1, len(self.tasks))
         return epochs, rows[:, self.tasks.index(task)]

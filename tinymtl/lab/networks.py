@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinymtl import nn
+from tinymtl.checks import did_you_mean, whole_number
 from tinymtl.data import MultiTaskData
-from tinymtl.data.options import whole_number
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 
 LOSSES = {
@@ -53,7 +53,7 @@ def build(
     names = [task.name for task in data.tasks]
     for name in tasks or []:
         if name not in names:
-            raise ValueError(f"{data.name} has no task {name!r}: its tasks are {', '.join(names)}")
+            raise ValueError(f"{data.name} has no task {name!r}: {did_you_mean(name, names)}")
     trunk_stream, *streams = np.random.default_rng(rng).spawn(1 + len(names))
     module, width = _trunk(data, trunk, trunk_stream)
     return SharedBottom(

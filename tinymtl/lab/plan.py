@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tinymtl import data as datasets
+from tinymtl.checks import whole_number
 from tinymtl.data import MultiTaskData
-from tinymtl.data.options import whole_number
 from tinymtl.lab.comparison import DataFacts
 from tinymtl.lab.networks import build
 from tinymtl.lab.runs import Run

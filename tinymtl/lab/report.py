@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinymtl.files import replacing
 from tinymtl.lab.runs import MEASURE_EVERY
 from tinymtl.lab.statistics import Interval, t_quantile
 from tinymtl.lab.strategies import SINGLE, label_of
@@ -219,22 +221,19 @@ def _interval(interval: Interval) -> dict[str, float | None]:
 
 
 def save(comparison: Comparison, out: str | os.PathLike[str]) -> list[str]:
-    """Write the three files into `out` (made if need be): all beside their names first, then renamed."""
+    """Write the three files into `out` (made if need be): all are whole before one takes its place."""
     folder = Path(out)
     picture = io.BytesIO()
     comparison.figure().savefig(picture, format="png", dpi=150)
     contents = [csv_text(comparison).encode(), json_text(comparison).encode(), picture.getvalue()]
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [folder / f"{name}.part" for name in FILES]
-    try:
-        for part, content in zip(parts, contents, strict=True):
-            part.write_bytes(content)
-        for part, name in zip(parts, FILES, strict=True):
-            part.replace(folder / name)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    return [str(folder / name) for name in FILES]
+    paths = [folder / name for name in FILES]
+    with contextlib.ExitStack() as stack:  # a failure in the block leaves all three old files
+        for path, content in zip(paths, contents, strict=True):
+            file = stack.enter_context(replacing(path))
+            file.write(content)
+            file.flush()
+    return [str(path) for path in paths]
 
 
 def check_out(out: str | os.PathLike[str]) -> None:

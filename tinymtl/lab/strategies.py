@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped
@@ -59,8 +59,6 @@ def check_names(names: Iterable[str]) -> list[str]:
     """
     names = list(names)
     for name in names:
-        if name not in STRATEGIES and name != SINGLE:
-            close = difflib.get_close_matches(str(name).lower(), STRATEGIES, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the names are {', '.join(STRATEGIES)}"
-            raise ValueError(f"unknown strategy {name!r}: {hint}")
+        if name != SINGLE:
+            choose("strategy", name, STRATEGIES)
     return [name for name in STRATEGIES if name in names]

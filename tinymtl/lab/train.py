@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.checks import whole_number
 from tinymtl.data import MultiTaskData, Split
-from tinymtl.data.options import whole_number
 from tinymtl.lab import checkpoint as checkpoints
 from tinymtl.lab.evaluate import evaluate, metric_of, target_of
 from tinymtl.lab.history import History

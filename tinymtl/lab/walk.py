@@ -12,6 +12,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, is_array, to_host
+from tinymtl.checks import choose
 from tinymtl.data import load
 from tinymtl.lab.networks import build
 from tinymtl.lab.strategies import STRATEGIES, check_names
@@ -106,8 +107,7 @@ def _scene(arguments: argparse.Namespace) -> tuple[str, Step, Any, Any]:
     if arguments.problem is not None:
         if arguments.data is not None:
             raise ValueError("give --data or --problem, not both")
-        if arguments.problem != "hand":
-            raise ValueError(f"unknown problem {arguments.problem!r}: the one to walk through is 'hand'")
+        choose("problem", arguments.problem, ["hand"])
         model, x, targets = hand_example()
         opening = (
             "The example to check by hand: x = (1, 2), the trunk W = I, so Z = (1, 2).\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinymtl.checks import did_you_mean
 
 
 @dataclass
@@ -73,9 +73,7 @@ def _as_target(target: Any, like: Array) -> Array:
 def _check_names(given: Mapping[str, Any], names: Sequence[str]) -> None:
     unknown = [name for name in given if name not in names]
     if unknown:
-        close = difflib.get_close_matches(str(unknown[0]), names, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; the tasks are {', '.join(names)}"
-        raise ValueError(f"targets name an unknown task {unknown[0]!r}{hint}")
+        raise ValueError(f"targets name an unknown task {unknown[0]!r}: {did_you_mean(unknown[0], names)}")
     missing = [name for name in names if name not in given]
     if missing:
         raise ValueError(f"targets miss the task {missing[0]!r}: give an array for each of {list(names)}")

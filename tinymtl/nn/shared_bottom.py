@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,9 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor, no_grad, record
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.checks import choose
+from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
-from tinymtl.nn.files import load_arrays, save_arrays
 from tinymtl.nn.layers import Module
 from tinymtl.nn.losses import PER_TASK
 from tinymtl.nn.parameters import Block, Parameter, float_dtype, pack
@@ -318,13 +318,8 @@ class SharedBottom:
 
     def task_parameters(self, name: str) -> list[Parameter]:
         """The parameters of one task's head."""
-        self._check_known(name)
+        choose("task", name, self.task_names, KeyError)
         return list(self.head_blocks[self.task_names.index(name)].parameters)
-
-    def _check_known(self, name: str) -> None:
-        if name not in self.task_names:
-            close = difflib.get_close_matches(str(name), self.task_names, 1)
-            raise KeyError(f"no task {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
 
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
         """Change the dtype ("float32", "float64") or the device ("cpu", "cuda") of all parameters, in place.

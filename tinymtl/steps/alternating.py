@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.step import (
@@ -14,7 +15,6 @@ from tinymtl.steps.step import (
     Step,
     StepReport,
     Undo,
-    choose,
     join,
     require_finite,
     require_finite_gradients,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import math
 from collections.abc import Generator, Iterable, Sequence
@@ -230,12 +229,3 @@ def require_trunk_parameters(model: SharedBottom, why: str, instead: str) -> Non
     """Raise a ValueError where the trunk has no parameters for the tasks to share."""
     if not model.trunk_block.size:
         raise ValueError(f"{why}, but this trunk has no parameters: {instead}")
-
-
-def choose(what: str, value: str, allowed: Sequence[str]) -> str:
-    """`value` if it is one of `allowed`; otherwise a ValueError that lists them."""
-    if value in allowed:
-        return value
-    close = difflib.get_close_matches(str(value), allowed, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(map(repr, allowed))}"
-    raise ValueError(f"{what}={value!r} is not known; {hint}")

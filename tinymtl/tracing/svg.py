@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from tinymtl.files import write
+
 #: Okabe and Ito's eight colours, which stay apart for colour-blind readers: black last.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 FALLS, RISES = OKABE_ITO[0], OKABE_ITO[1]
@@ -35,16 +37,11 @@ class Picture:
         self.svg, self.alt, self.text = svg, alt, text
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture to `path`, an .svg file: written beside it, then renamed."""
+        """Write the picture to `path`, an .svg file, in one step."""
         path = Path(path)
         if path.suffix.lower() != ".svg":
             raise ValueError(f"the picture is an SVG: give a path that ends in .svg, not {path.name!r}")
-        beside = path.with_name(path.name + ".part")
-        try:
-            beside.write_text(self.svg, encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write(path, self.svg)
 
     def __repr__(self) -> str:
         return self.text

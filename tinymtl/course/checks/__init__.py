@@ -8,7 +8,6 @@ put every one of them in and look for the hint.
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.checks import did_you_mean
 from tinymtl.course.errors import CourseError
 
 NOT_TRIED = "… not tried yet"
@@ -118,9 +118,8 @@ def find(name: str) -> Check:
         if name in checks:
             return checks[name]
     everything = [known for lesson in sorted(lessons) for known in _checks_of(lesson)]
-    close = difflib.get_close_matches(str(name), everything, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "use the name that the lesson's cell has"
-    raise CourseError(f"there is no check {name!r}: {hint}")
+    hint = did_you_mean(name, everything, otherwise="use the name that the lesson's cell has")
+    raise CourseError(f"unknown check {name!r}: {hint}")
 
 
 def _checks_of(lesson: str) -> dict[str, Check]:
