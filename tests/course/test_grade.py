@@ -295,8 +295,8 @@ def test_two_submissions_of_one_name_are_refused(tmp_path):
         (("A9", ["x.ipynb"]), {}, "unknown assignment 'A9': use 'A1', 'A2', 'A3' or 'A4'"),
         (("A2", []), {}, "there are no submissions"),
         (("A2", ["nowhere/*.ipynb"]), {}, "there is no submission 'nowhere/\\*.ipynb'"),
-        (("A2", ["x.ipynb"]), {"seed": -1}, "the seed is -1: give a whole number, 0 or larger"),
-        (("A2", ["x.ipynb"]), {"seed": 1.5}, "the seed is 1.5"),
+        (("A2", ["x.ipynb"]), {"seed": -1}, "seed is -1: give a whole number of at least 0"),
+        (("A2", ["x.ipynb"]), {"seed": 1.5}, "seed is 1.5"),
         (("A2", ["x.ipynb"]), {"jobs": 0}, "jobs is 0"),
     ],
 )
