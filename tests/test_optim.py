@@ -1,6 +1,8 @@
-"""SGD and Adam against a slow transcription of PyTorch's documented definitions, and numbers worked by hand."""
+"""SGD, Adam and AdamW against a slow transcription of PyTorch's documented definitions, and numbers worked by hand."""
 
+import functools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def some_gradients(rng):
     return [[one(shape) for shape in SHAPES] for _ in range(STEPS)]
 
 
-# The algorithm boxes of torch.optim.SGD and torch.optim.Adam (PyTorch 2 documentation), one number at a time.
+# The algorithm boxes of torch.optim.SGD, Adam and AdamW (PyTorch 2 documentation), one number at a time.
 
 
 def torch_sgd(theta, gradients, lr, mu, decay):
@@ -51,6 +53,19 @@ def torch_adam(theta, gradients, lr, betas, eps, decay):
     return theta
 
 
+def torch_adamw(theta, gradients, lr, betas, eps, decay):
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        rate = lr(t) if callable(lr) else lr
+        theta = theta - rate * decay * theta
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        m_hat = m / (1 - betas[0] ** t)
+        v_hat = v / (1 - betas[1] ** t)
+        theta = theta - rate * m_hat / (math.sqrt(v_hat) + eps)
+    return theta
+
+
 def number_by_number(rule, before, gradients, *options):
     """`rule` applied to every element of every array by itself."""
     after = []
@@ -72,9 +87,7 @@ def compare(optimizer, rule, *options):
         for array in g:
             array.flags.writeable = False  # a rule reads gradients
         optimizer.update(parameters, g, state)
-    for p, array, expected in zip(
-        parameters, arrays, number_by_number(rule, before, gradients, *options), strict=True
-    ):
+    for p, array, expected in zip(parameters, arrays, number_by_number(rule, before, gradients, *options), strict=True):
         assert p.data is array  # in place
         np.testing.assert_allclose(array, expected, rtol=1e-12, atol=1e-12)
 
@@ -91,9 +104,38 @@ def test_adam_is_pytorchs(betas, eps, decay):
     compare(tm.Adam(0.02, betas, eps, decay), torch_adam, 0.02, betas, eps, decay)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.01, 2.0])
+@pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.5, 0.7), 1e-3)])
+def test_adamw_is_pytorchs(betas, eps, decay):
+    compare(tm.AdamW(0.02, betas, eps, decay), torch_adamw, 0.02, betas, eps, decay)
+
+
+def test_adamw_decays_by_the_rate_of_the_update():
+    betas = (0.9, 0.999)
+    compare(tm.AdamW(falling, weight_decay=0.5), torch_adamw, falling, betas, 1e-8, 0.5)
+
+
+def test_the_optimizers_of_pytorch_itself():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    start, gradients = rng.standard_normal(20), rng.standard_normal((30, 20)) * 10.0 ** rng.integers(-3, 3, (30, 20))
+    for options in ({"lr": 0.02}, {"lr": 0.02, "weight_decay": 0.3, "betas": (0.5, 0.7), "eps": 1e-3}):
+        for ours, theirs in ((tm.Adam, torch.optim.Adam), (tm.AdamW, torch.optim.AdamW)):
+            p, q = tm.tensor(start), torch.tensor(start, requires_grad=True)
+            rule, other = ours(**options, clip_norm=5.0), theirs([q], **options)
+            memory = rule.init([p])
+            for g in gradients:
+                rule.update([p], [g], memory)
+                q.grad = torch.tensor(g)
+                torch.nn.utils.clip_grad_norm_([q], 5.0)
+                other.step()
+            np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
 def test_the_defaults_are_pytorchs():
-    adam, sgd = tm.Adam(), tm.SGD(0.1)
+    adam, sgd, adamw = tm.Adam(), tm.SGD(0.1), tm.AdamW()
     assert (adam.lr, adam.betas, adam.eps, adam.weight_decay) == (1e-3, (0.9, 0.999), 1e-8, 0.0)
+    assert (adamw.lr, adamw.betas, adamw.eps, adamw.weight_decay) == (1e-3, (0.9, 0.999), 1e-8, 0.01)
     assert (sgd.momentum, sgd.weight_decay) == (0.0, 0.0)
 
 
@@ -154,6 +196,201 @@ def test_a_memory_per_task_by_hand():
     assert [m.t for m in memories] == [3, 3]
 
 
+# ---------------------------------------------------------------- a learning rate that changes
+
+
+def falling(t):
+    return 0.1 / t
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5}])
+def test_sgd_takes_the_rate_of_each_update(options):
+    gradients = [3.0, -1.0, 2.0, 0.5]
+    theta, v, expected = 0.0, 0.0, []
+    for t, g in enumerate(gradients, start=1):
+        v = options.get("momentum", 0.0) * v + g
+        theta -= 0.1 / t * v
+        expected.append(theta)
+    np.testing.assert_allclose(walk(tm.SGD(falling, **options), gradients), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("make", [tm.SGD, lambda lr: tm.SGD(lr, momentum=0.9), tm.Adam, tm.AdamW])
+def test_the_function_is_asked_once_per_update_for_1_2_3(make):
+    asked = []
+
+    def rate(t):
+        asked.append(t)
+        return 0.01
+
+    places = walk(make(rate), [1, -2, 3])
+    assert asked == [1, 2, 3]
+    np.testing.assert_array_equal(places, walk(make(0.01), [1, -2, 3]))  # a constant function is the number
+
+
+@pytest.mark.parametrize("make", [tm.SGD, tm.Adam, tm.AdamW])
+def test_every_memory_counts_its_own_updates(make):
+    theta, rule = tm.tensor(np.zeros(1), requires_grad=True), make(falling)
+    memories = [rule.init([theta]) for _ in range(2)]
+    for which in (0, 1, 1):
+        rule.update([theta], [np.ones(1)], memories[which])
+    assert [m.t for m in memories] == [1, 2]
+    copy = memories[1].copy()
+    assert copy.t == 2
+    before = theta.data.copy()
+    rule.update([theta], [np.zeros(1) if make is tm.SGD else np.ones(1)], copy)
+    assert (copy.t, memories[1].t) == (3, 2)
+    if make is tm.Adam:  # with a constant gradient Adam's step is the rate: 0.1 / 3
+        np.testing.assert_allclose(before - theta.data, 0.1 / 3, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [tm.SGD(0.1), tm.SGD(0.1, momentum=0.9), tm.Adam(0.1), tm.AdamW(0.1)],
+    ids=["SGD", "momentum", "Adam", "AdamW"],
+)
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        (-0.1, ValueError),
+        ("0.1", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+        (np.array([0.1]), TypeError),
+        (0.1j, TypeError),
+        (tm.tensor(0.1), TypeError),
+    ],
+    ids=repr,
+)
+def test_a_rate_that_is_none_moves_nothing(rule, bad, error):
+    theta = tm.tensor(np.ones(2), requires_grad=True)
+    memory = rule.init([theta])
+    rule.update([theta], [np.ones(2)], memory)
+    before, kept = theta.data.copy(), memory.copy()
+    rule.lr = lambda t: bad
+    with pytest.raises(error, match="the learning rate of update 2 must be a finite number, 0 or more; got "):
+        rule.update([theta], [np.ones(2)], memory)
+    rule.lr = 0.1
+    np.testing.assert_array_equal(theta.data, before)
+    assert repr(memory) == repr(kept)
+
+
+def test_a_rate_may_be_any_kind_of_number_and_0():
+    for rate in (np.float32(0.5), np.float64(0.5), 0, 1, np.int64(1)):
+        assert walk(tm.SGD(lambda t, rate=rate: rate), [1.0])[0] == -float(rate)
+        p = tm.tensor([1.0], requires_grad=True)
+        tm.SGD(lambda t, rate=rate: rate).update([p], [np.ones(1, np.float32)], tm.SGD(0.1).init([p]))
+        assert p.dtype == np.float32
+
+
+def test_a_task_whose_rate_cannot_be_undoes_the_turns_before_it():
+    """The second task's memory is asked for update 1 as the first's is; its refusal takes the first one's turn back."""
+    problem = tm.problems.Quadratics([1.0, 1.0], [[1.0], [-1.0]], start=[0.0])
+    rates = iter([0.1, math.nan])
+    step = tm.Alternating(problem, tm.SGD(lambda t: next(rates)))
+    with pytest.raises(ValueError, match="the learning rate of update 1"):
+        step()
+    assert problem.theta.data[0] == 0.0
+
+
+def test_alternating_with_a_memory_per_task_counts_turns_and_one_memory_counts_updates():
+    def asked(**options):
+        seen = []
+        problem = tm.problems.Quadratics([1.0, 1.0], [[1.0], [-1.0]], start=[0.0])
+        step = tm.Alternating(problem, tm.SGD(lambda t: seen.append(t) or 0.1), **options)
+        step(), step()
+        return seen
+
+    assert asked() == [1, 1, 2, 2]
+    assert sorted(set(asked(moments="shared"))) == [1, 2, 3, 4]
+
+
+# ---------------------------------------------------------------- clipping
+
+
+def some_clipped(gradients, clip_norm):
+    """By hand: one number after another."""
+    norm = math.sqrt(math.fsum(float(x) ** 2 for g in gradients for x in g.reshape(-1)))
+    return [g * min(1.0, clip_norm / (norm + 1e-6)) for g in gradients]
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 3.0, 1e9])
+@pytest.mark.parametrize(
+    "make", [lambda **o: tm.SGD(0.1, 0.9, 0.01, **o), lambda **o: tm.Adam(0.1, eps=1e-2, **o), tm.AdamW]
+)
+def test_a_clipped_update_is_the_update_with_clipped_gradients(make, clip_norm):
+    rng = np.random.default_rng(0)
+    parameters, gradients = start(rng), some_gradients(rng)[:6]
+    twins = [tm.tensor(p.data, requires_grad=True) for p in parameters]
+    rule, plain = make(clip_norm=clip_norm), make()
+    memory, other = rule.init(parameters), plain.init(twins)
+    for g in gradients:
+        for array in g:
+            array.flags.writeable = False
+        rule.update(parameters, g, memory)
+        plain.update(twins, some_clipped(g, clip_norm), other)
+    for p, q in zip(parameters, twins, strict=True):
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-12, atol=1e-13)
+
+
+def test_the_norm_is_over_all_gradients_of_an_update_and_small_ones_are_left_alone():
+    p, q = (tm.tensor(np.zeros(1), requires_grad=True) for _ in "pq")
+    sgd = tm.SGD(1.0, clip_norm=1.0)
+    sgd.update([p, q], [np.array([3.0]), np.array([4.0])], sgd.init([p, q]))
+    np.testing.assert_allclose([p.item(), q.item()], [-3 / (5 + 1e-6), -4 / (5 + 1e-6)], rtol=1e-14)
+    p.data[:], q.data[:] = 0.0, 0.0
+    sgd.update([p, q], [np.array([0.3]), np.array([0.4])], sgd.init([p, q]))
+    assert [p.item(), q.item()] == [-0.3, -0.4]  # bit for bit
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_float32_gradients_of_any_size_keep_their_direction(size):
+    p = tm.tensor(np.zeros(2, np.float32), requires_grad=True)
+    sgd = tm.SGD(1.0, clip_norm=1.0)
+    sgd.update([p], [np.array([3, -4], np.float32) * np.float32(size)], sgd.init([p]))
+    assert p.dtype == np.float32
+    expected = [-0.6, 0.8] if size > 1 else [-3e-30, 4e-30]
+    np.testing.assert_allclose(p.data, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e200])
+def test_a_norm_that_is_not_finite_moves_nothing(bad):
+    for rule in (tm.SGD(0.1, momentum=0.9, clip_norm=1.0), tm.Adam(0.1, clip_norm=1.0)):
+        p = tm.tensor(np.zeros(2), requires_grad=True)
+        memory = rule.init([p])
+        with pytest.raises(
+            FloatingPointError, match="the norm of the gradients is (nan|inf), which clip_norm cannot scale"
+        ):
+            rule.update([p], [np.array([1.0, bad])], memory)
+        unmoved([p], memory)
+
+
+def test_nothing_to_clip():
+    sgd = tm.SGD(1.0, clip_norm=1.0)
+    sgd.update([], [], sgd.init([]))
+    p = tm.tensor(np.ones(2), requires_grad=True)
+    sgd.update([p], [np.zeros(2)], sgd.init([p]))
+    assert p.data.tolist() == [1.0, 1.0]
+
+
+def test_a_step_is_clipped_over_the_whole_model_and_a_turn_over_its_trunk_and_head():
+    x, y = np.random.default_rng(0).normal(size=(8, 3)), np.random.default_rng(1).integers(0, 2, (8, 2))
+
+    def moved(make):
+        heads = [tm.Task(n, tm.nn.Linear(4, 2, rng=k), tm.cross_entropy) for k, n in enumerate("ab")]
+        model = tm.SharedBottom(tm.nn.MLP([3, 4]), heads).to("float64")
+        before = model.vector.data.copy()
+        make(model)(x, y)
+        return np.linalg.norm(model.vector.data - before)
+
+    sgd = tm.SGD(1.0, clip_norm=1e-3)
+    assert moved(lambda model: tm.Averaged(model, sgd)) == pytest.approx(1e-3, rel=0.02)  # 1e-6 beside ‖g‖
+    # two turns of length 1e-3: apart in the heads, and in the trunk they add up as they point
+    turns = moved(lambda model: tm.Alternating(model, sgd))
+    assert 1e-3 < turns < 2.001e-3
+
+
 # ---------------------------------------------------------------- memories are values
 
 
@@ -195,7 +432,7 @@ def test_a_memory_at_rest():
     parameters = start(np.random.default_rng(0))
     assert tm.SGD(0.1).init(parameters).velocity == []
     for memory in (tm.SGD(0.1, momentum=0.5).init(parameters).velocity, *vars(tm.Adam().init(parameters)).values()):
-        if memory == 0:  # Adam's t
+        if memory == 0:  # t
             continue
         assert [a.shape for a in memory] == SHAPES
         assert not any(a.any() for a in memory)
@@ -281,13 +518,20 @@ def unmoved(parameters, state):
     [
         (lambda: tm.SGD(-0.1), "lr must be a finite number, 0 or more; got -0.1"),
         (lambda: tm.SGD(float("nan")), "lr must be a finite number, 0 or more; got nan"),
-        (lambda: tm.SGD(0.1, momentum=-1), "momentum must be .* got -1"),
+        (lambda: tm.SGD(0.1, momentum=-1), r"momentum must be a number in \[0, 1\); got -1"),
+        (lambda: tm.SGD(0.1, momentum=1.5), r"momentum must be a number in \[0, 1\); got 1.5"),
         (lambda: tm.SGD(0.1, weight_decay=float("inf")), "weight_decay must be .* got inf"),
         (lambda: tm.Adam(-1.0), "lr must be .* got -1.0"),
         (lambda: tm.Adam(eps=-1e-8), "eps must be .* got -1e-08"),
         (lambda: tm.Adam(weight_decay=-1.0), "weight_decay must be .* got -1.0"),
-        (lambda: tm.Adam(betas=(1.0, 0.9)), r"Adam's betas lie in \[0, 1\), got \(1.0, 0.9\)"),
-        (lambda: tm.Adam(betas=(0.9, -0.1)), r"Adam's betas lie in \[0, 1\), got \(0.9, -0.1\)"),
+        (lambda: tm.Adam(betas=(1.0, 0.9)), r"betas\[0\] must be a number in \[0, 1\); got 1.0"),
+        (lambda: tm.Adam(betas=(0.9, -0.1)), r"betas\[1\] must be a number in \[0, 1\); got -0.1"),
+        (lambda: tm.Adam(betas=(0.9,)), r"betas must be a pair of numbers in \[0, 1\); got \(0.9,\)"),
+        (lambda: tm.Adam(betas=(0.9, 0.9, 0.9)), "betas must be a pair of numbers"),
+        (lambda: tm.AdamW(betas={0.9, 0.99}), "betas must be a pair of numbers"),
+        (lambda: tm.SGD(0.1, clip_norm=0), "clip_norm=0 would stop every update: give a number above 0, or None"),
+        (lambda: tm.Adam(clip_norm=-1.0), "clip_norm must be a finite number, 0 or more; got -1.0"),
+        (lambda: tm.AdamW(clip_norm=math.nan), "clip_norm must be .* got nan"),
     ],
 )
 def test_settings_that_cannot_be(make, message):
@@ -295,12 +539,53 @@ def test_settings_that_cannot_be(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tm.SGD("0.1"),
+        lambda: tm.SGD(True),
+        lambda: tm.SGD(None),
+        lambda: tm.Adam(betas=(0.9, "0.99")),
+        lambda: tm.Adam(eps=None),
+        lambda: tm.AdamW(weight_decay=[0.1]),
+        lambda: tm.SGD(0.1, clip_norm="1"),
+    ],
+)
+def test_settings_that_are_no_numbers(make):
+    with pytest.raises(TypeError, match="must be a .*number.*; got "):
+        make()
+
+
+@dataclass
+class Warmup:
+    steps: int
+
+    def __call__(self, t):
+        return min(1.0, t / self.steps)
+
+
+class Plain:
+    def __call__(self, t):
+        return 0.1
+
+
 def test_repr_says_how_to_make_it():
     for text in (
         "SGD(lr=0.1, momentum=0.9, weight_decay=0.0)",
+        "SGD(lr=falling, momentum=0.0, weight_decay=0.0, clip_norm=2.0)",
+        "SGD(lr=Warmup(steps=10), momentum=0.0, weight_decay=0.0)",
+        "SGD(lr=partial(falling, t=2), momentum=0.0, weight_decay=0.0)",
         "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)",
+        "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, clip_norm=1.0)",
     ):
-        assert repr(eval(f"tm.{text}")) == text
+        name, arguments = text.split("(", 1)
+        names = {"falling": falling, "Warmup": Warmup, "partial": functools.partial, "rule": getattr(tm, name)}
+        assert repr(eval(f"rule({arguments}", names)) == text
+
+
+def test_repr_of_a_nameless_rate_holds_no_address():
+    for rate in (lambda t: 0.1, Plain(), functools.partial(Plain(), 3), Plain().__call__):
+        assert " at 0x" not in repr(tm.SGD(rate))
 
 
 @pytest.mark.parametrize("optimizer", [tm.SGD(0.1, momentum=0.9), tm.Adam(0.1)])

@@ -28,7 +28,7 @@ from tinymtl.nn import (
     l1_loss,
     mse_loss,
 )
-from tinymtl.optim import SGD, Adam
+from tinymtl.optim import SGD, Adam, AdamW
 from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped, Stage, StepReport
 from tinymtl.tracing import Trace, draw, trace
 
@@ -39,6 +39,7 @@ __all__ = [
     "MGDAUB",
     "SGD",
     "Adam",
+    "AdamW",
     "Alternating",
     "Averaged",
     "MinNorm",

@@ -61,11 +61,12 @@ extern "C" __global__ void sgd(real* p, long long p_size, const real* g, long lo
 
 extern "C" __global__ void adam(real* p, long long p_size, const real* g, long long g_size, real* m, long long m_size,
                                 real* v, long long v_size, real beta1, real beta2, real one_minus_beta1,
-                                real one_minus_beta2, real step_size, real correction, real eps, real weight_decay) {
+                                real one_minus_beta2, real step_size, real correction, real eps, real weight_decay,
+                                real kept) {
   long long i = THREAD;
   if (i >= p_size) return;
   real d = weight_decay != 0 ? g[i] + weight_decay * p[i] : g[i];
   m[i] = beta1 * m[i] + one_minus_beta1 * d;
   v[i] = beta2 * v[i] + one_minus_beta2 * (d * d);
-  p[i] -= step_size * m[i] / (sqrt(v[i]) * correction + eps);
+  p[i] = kept * p[i] - step_size * m[i] / (sqrt(v[i]) * correction + eps);
 }

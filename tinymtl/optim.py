@@ -1,16 +1,26 @@
 """Optimizers as rules. A rule's memory is a separate value: keep one, or one per task, or one per group.
 
-    state = optimizer.init(parameters)
-    optimizer.update(parameters, gradients, state)
+    memory = optimizer.init(parameters)
+    optimizer.update(parameters, gradients, memory)
 
-Both rules equal PyTorch's optimizers of the same name.
+The rules equal PyTorch's optimizers of the same name. They share two settings:
+
+`lr` is a number, or a function of the update's number t, 1 for the first: `tm.SGD(lr=lambda t: 0.1 / t)`. Every memory
+counts its own updates, so with a memory per task t is how often that task has moved.
+
+`clip_norm` scales the gradients of one `update` by min(1, clip_norm / (‖g‖ + 1e-6)), ‖g‖ over all of them together,
+before anything else is done with them, as PyTorch's clip_grad_norm_. One `update` is what shares a memory: the whole
+model in the averaged step and in MGDA, the trunk and the heads of one turn where tasks or groups take turns. If the
+trunk and a head have memories of their own, each is an update of its own and is clipped by its own norm.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,29 +29,33 @@ from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module
 from tinymtl.kernels import fused
 
+#: A learning rate: a number, or a function of the update's number t = 1, 2, … that returns one.
+Rate = float | Callable[[int], float]
+
 
 @dataclass
-class SGDState:
-    """The velocity of each parameter (empty without momentum)."""
+class SGDMemory:
+    """The velocity of each parameter (empty without momentum), and the number of updates so far."""
 
     velocity: list[Array]
+    t: int = 0
 
-    def copy(self) -> SGDState:
+    def copy(self) -> SGDMemory:
         """A memory that shares no array with this one."""
-        return SGDState([v.copy() for v in self.velocity])
+        return SGDMemory([v.copy() for v in self.velocity], self.t)
 
 
 @dataclass
-class AdamState:
+class AdamMemory:
     """First and second moment of each parameter, and the number of updates so far."""
 
     m: list[Array]
     v: list[Array]
     t: int = 0
 
-    def copy(self) -> AdamState:
+    def copy(self) -> AdamMemory:
         """A memory that shares no array with this one."""
-        return AdamState([m.copy() for m in self.m], [v.copy() for v in self.v], self.t)
+        return AdamMemory([m.copy() for m in self.m], [v.copy() for v in self.v], self.t)
 
 
 class Optimizer(Protocol):
@@ -50,7 +64,7 @@ class Optimizer(Protocol):
     def init(self, parameters: Sequence[Tensor]) -> Any:
         """A fresh memory for these parameters: a dataclass of numbers and lists of arrays, as a checkpoint keeps it."""
 
-    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: Any) -> None:
+    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], memory: Any) -> None:
         """Change the parameters and the memory in place."""
 
 
@@ -59,41 +73,56 @@ class SGD:
 
     Parameters
     ----------
-    lr : float
-    momentum, weight_decay : float, default 0.0
+    lr : float, or a function of the update's number t = 1, 2, … that returns one
+    momentum : float in [0, 1), default 0.0
+    weight_decay : float, default 0.0
+    clip_norm : float, optional
+        The largest norm that the gradients of one update may have together; by default they are taken as they are.
 
     Examples
     --------
     >>> import tinymtl as tm
     >>> p = tm.tensor([1.0], requires_grad=True)
-    >>> sgd = tm.SGD(lr=0.1)
-    >>> sgd.update([p], [p.data * 2], sgd.init([p]))
+    >>> sgd = tm.SGD(lr=lambda t: 0.1 / t)
+    >>> memory = sgd.init([p])
+    >>> for _ in range(2):  # 1 → 1 − 0.1·2 → 0.8 − 0.05·1.6
+    ...     sgd.update([p], [p.data * 2], memory)
     >>> p.data
-    array([0.8], dtype=float32)
+    array([0.72], dtype=float32)
     """
 
-    def __init__(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
-        _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
-        self.lr, self.momentum, self.weight_decay = float(lr), float(momentum), float(weight_decay)
+    def __init__(self, lr: Rate, momentum: float = 0.0, weight_decay: float = 0.0, clip_norm: float | None = None):
+        self.lr = _rate(lr)
+        self.momentum = _number("momentum", momentum, below=1.0)
+        self.weight_decay = _number("weight_decay", weight_decay)
+        self.clip_norm = _clip_norm(clip_norm)
 
-    def init(self, parameters: Sequence[Tensor]) -> SGDState:
+    def init(self, parameters: Sequence[Tensor]) -> SGDMemory:
         """A memory at rest."""
         if self.momentum == 0.0:
-            return SGDState([])
-        return SGDState([array_module(p.data).zeros_like(p.data) for p in parameters])
+            return SGDMemory([])
+        return SGDMemory([array_module(p.data).zeros_like(p.data) for p in parameters])
 
-    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: SGDState) -> None:
-        """One step in place. Raises ValueError, before anything moves, where shapes or counts differ."""
-        _check_shapes(parameters, gradients, *([state.velocity] if self.momentum else []))
+    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], memory: SGDMemory) -> None:
+        """One step in place.
+
+        Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
+        negative or not finite; a TypeError for one that is not a number.
+        """
+        _check_fit(parameters, gradients, *([memory.velocity] if self.momentum else []))
+        lr = rate_at(self.lr, memory.t + 1)
+        if self.clip_norm is not None:
+            gradients = clipped(gradients, self.clip_norm)
+        memory.t += 1
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
             p = parameter.data
             if self.momentum:
-                sgd(p, g, state.velocity[i], self.lr, self.momentum, self.weight_decay)
+                sgd(p, g, memory.velocity[i], lr, self.momentum, self.weight_decay)
             else:
-                p -= self.lr * (g + self.weight_decay * p if self.weight_decay else g)
+                p -= lr * (g + self.weight_decay * p if self.weight_decay else g)
 
     def __repr__(self) -> str:
-        return f"SGD(lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay})"
+        return _repr(self, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 class Adam:
@@ -103,10 +132,12 @@ class Adam:
 
     Parameters
     ----------
-    lr : float, default 1e-3
+    lr : float, or a function of the update's number t = 1, 2, … that returns one; default 1e-3
     betas : pair of floats, default (0.9, 0.999)
     eps : float, default 1e-8
     weight_decay : float, default 0.0
+    clip_norm : float, optional
+        The largest norm that the gradients of one update may have together; by default they are taken as they are.
 
     Examples
     --------
@@ -118,40 +149,124 @@ class Adam:
     array([0.9], dtype=float32)
     """
 
+    _decoupled = False  # whether weight decay shrinks the parameters by itself, or is a part of the gradient
+
     def __init__(
         self,
-        lr: float = 1e-3,
+        lr: Rate = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        clip_norm: float | None = None,
     ):
-        _check(lr=lr, eps=eps, weight_decay=weight_decay)
-        if not all(0.0 <= beta < 1.0 for beta in betas):
-            raise ValueError(f"Adam's betas lie in [0, 1), got {betas}")
-        self.lr, self.eps, self.weight_decay = float(lr), float(eps), float(weight_decay)
-        self.betas = (float(betas[0]), float(betas[1]))
+        self.lr = _rate(lr)
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ValueError(f"betas must be a pair of numbers in [0, 1); got {betas!r}")
+        self.betas = (_number("betas[0]", betas[0], below=1.0), _number("betas[1]", betas[1], below=1.0))
+        self.eps = _number("eps", eps)
+        self.weight_decay = _number("weight_decay", weight_decay)
+        self.clip_norm = _clip_norm(clip_norm)
 
-    def init(self, parameters: Sequence[Tensor]) -> AdamState:
+    def init(self, parameters: Sequence[Tensor]) -> AdamMemory:
         """A memory at rest."""
         zeros = [array_module(p.data).zeros_like(p.data) for p in parameters]
-        return AdamState(zeros, [z.copy() for z in zeros])
+        return AdamMemory(zeros, [z.copy() for z in zeros])
 
-    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], state: AdamState) -> None:
-        """One step in place. Raises ValueError, before anything moves, where shapes or counts differ."""
-        _check_shapes(parameters, gradients, state.m, state.v)
+    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Array], memory: AdamMemory) -> None:
+        """One step in place.
+
+        Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
+        negative or not finite; a TypeError for one that is not a number.
+        """
+        _check_fit(parameters, gradients, memory.m, memory.v)
+        lr = rate_at(self.lr, memory.t + 1)
+        if self.clip_norm is not None:
+            gradients = clipped(gradients, self.clip_norm)
+        memory.t += 1
         beta1, beta2 = self.betas
-        state.t += 1
-        step_size = self.lr / (1.0 - beta1**state.t)
-        correction = 1.0 / math.sqrt(1.0 - beta2**state.t)
-        for parameter, g, m, v in zip(parameters, gradients, state.m, state.v, strict=True):
-            betas = (beta1, beta2, 1.0 - beta1, 1.0 - beta2)
-            adam(parameter.data, g, m, v, *betas, step_size, correction, self.eps, self.weight_decay)
+        step_size = lr / (1.0 - beta1**memory.t)
+        correction = 1.0 / math.sqrt(1.0 - beta2**memory.t)
+        decay, kept = (0.0, 1.0 - lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
+        betas = (beta1, beta2, 1.0 - beta1, 1.0 - beta2)
+        for parameter, g, m, v in zip(parameters, gradients, memory.m, memory.v, strict=True):
+            adam(parameter.data, g, m, v, *betas, step_size, correction, self.eps, decay, kept)
 
     def __repr__(self) -> str:
-        return f"Adam(lr={self.lr}, betas={self.betas}, eps={self.eps}, weight_decay={self.weight_decay})"
+        return _repr(self, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
-# The two rules on one array, in place. On a GPU each is one launch.
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2): the gradient knows nothing of it.
+
+    p ← (1 − lr·weight_decay)·p, then Adam's step. As in PyTorch, and unlike the paper, the decay is multiplied by the
+    whole learning rate: a rate that falls lets both fall.
+
+    Parameters
+    ----------
+    lr, betas, eps, clip_norm
+        As for `Adam`.
+    weight_decay : float, default 0.01
+
+    Examples
+    --------
+    >>> import tinymtl as tm
+    >>> p = tm.tensor([1.0], requires_grad=True)
+    >>> adamw = tm.AdamW(lr=0.5, weight_decay=0.5)
+    >>> adamw.update([p], [p.data * 2], adamw.init([p]))  # 1 → 0.75 · 1 − 0.5
+    >>> p.data
+    array([0.25], dtype=float32)
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+    ):
+        super().__init__(lr, betas, eps, weight_decay, clip_norm)
+
+
+# What the rules share
+
+
+def rate_at(lr: Rate, t: int) -> float:
+    """The learning rate of update t.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a rate that is negative or not finite; for one that is not a number.
+    """
+    return _number(f"the learning rate of update {t}", lr(t)) if callable(lr) else lr
+
+
+def clipped(gradients: Sequence[Array], clip_norm: float) -> list[Array]:
+    """The gradients times min(1, clip_norm / (‖g‖ + 1e-6)), ‖g‖ over all of them together.
+
+    Squares are added up in float64. On a GPU the factor stays there: nobody waits for it.
+
+    Raises
+    ------
+    FloatingPointError
+        If the norm is not finite (on a GPU nobody looks).
+    """
+    if not gradients:
+        return []
+    xp = array_module(gradients[0])
+    doubles = [g.astype(np.float64, copy=False) for g in gradients]
+    first, *rest = [xp.vdot(g, g) for g in doubles]
+    norm = xp.sqrt(sum(rest, first))
+    if xp is np and not math.isfinite(norm):
+        raise FloatingPointError(f"the norm of the gradients is {norm}, which clip_norm cannot scale; nothing moved")
+    factor = xp.minimum(1.0, clip_norm / (norm + 1e-6))
+    return [g * factor.astype(g.dtype) for g in gradients]
+
+
+# The rules on one array, in place. On a GPU each is one launch.
 
 
 @fused
@@ -178,8 +293,12 @@ def adam(
     correction: float,
     eps: float,
     weight_decay: float,
+    kept: float,
 ) -> None:
-    """Both moments and the step; `step_size` is lr/(1 − β₁ᵗ), `correction` 1/√(1 − β₂ᵗ)."""
+    """Both moments and the step; `step_size` is lr/(1 − β₁ᵗ), `correction` 1/√(1 − β₂ᵗ).
+
+    Weight decay is added to the gradient; what decoupled decay leaves of p is `kept`.
+    """
     if weight_decay:
         g = g + weight_decay * p
     scratch = np.empty_like(p)  # not `one_minus_beta1 * g`: of a 0-d array NumPy makes a scalar
@@ -195,28 +314,66 @@ def adam(
     scratch += eps
     np.divide(m, scratch, out=scratch)
     scratch *= step_size
+    if kept != 1.0:
+        p *= kept
     p -= scratch
 
 
-def _check(**values: float) -> None:
-    for name, value in values.items():
-        if not (value >= 0.0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number, 0 or more; got {value}")
+def _number(name: str, value: Any, below: float = math.inf) -> float:
+    """`value` as a float; refused unless it is a number, 0 or more and less than `below`."""
+    range_ = "a finite number, 0 or more" if below == math.inf else f"a number in [0, {below:g})"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {range_}; got {value!r}")
+    if not 0.0 <= value < below:
+        raise ValueError(f"{name} must be {range_}; got {value}")
+    return float(value)
 
 
-def _check_shapes(parameters: Sequence[Tensor], gradients: Sequence[Array], *memories: Sequence[Array]) -> None:
-    if len(parameters) != len(gradients):
-        raise ValueError(f"{len(parameters)} parameters need as many gradients, {len(gradients)} given")
-    for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        if isinstance(parameter.data, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
-            parameter.data = np.asarray(parameter.data)
-        if parameter.data.shape != gradient.shape:
-            raise ValueError(f"parameter {i} has shape {parameter.data.shape}, its gradient {gradient.shape}")
+def _rate(lr: Any) -> Rate:
+    return lr if callable(lr) else _number("lr", lr)
+
+
+def _clip_norm(clip_norm: Any) -> float | None:
+    if clip_norm is not None and _number("clip_norm", clip_norm) == 0.0:
+        raise ValueError("clip_norm=0 would stop every update: give a number above 0, or None for no clipping")
+    return None if clip_norm is None else float(clip_norm)
+
+
+def _repr(rule: SGD | Adam, **settings: Any) -> str:
+    lr = _name(rule.lr) if callable(rule.lr) else rule.lr
+    clip = "" if rule.clip_norm is None else f", clip_norm={rule.clip_norm}"
+    return f"{type(rule).__name__}(lr={lr}, {', '.join(f'{k}={v}' for k, v in settings.items())}{clip})"
+
+
+def _name(function: Any) -> str:
+    """What a function is called: the same in another process, as a checkpoint compares it, so never an address."""
+    if isinstance(function, functools.partial):
+        options = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in function.keywords.items())]
+        return f"partial({', '.join([_name(function.func), *options])})"
+    if hasattr(function, "__name__"):
+        return str(function.__name__)
+    cls = type(function)
+    return f"{cls.__name__}()" if cls.__repr__ is object.__repr__ else repr(function)
+
+
+def _check_fit(parameters: Sequence[Tensor], gradients: Sequence[Array], *memories: Sequence[Array]) -> None:
+    count = len(parameters)
+    if len(gradients) != count:
+        raise ValueError(f"{count} parameters need as many gradients, {len(gradients)} given")
+    fits = True
     for memory in memories:
-        if [(type(a), a.shape, a.dtype) for a in memory] != [
-            (type(p.data), p.data.shape, p.data.dtype) for p in parameters
-        ]:
-            raise ValueError(
-                "this memory was made for other parameters: make one for these with init(parameters); "
-                "after model.to, make the step anew"
-            )
+        fits = fits and len(memory) == count
+    for i, parameter in enumerate(parameters):
+        p = parameter.data
+        if isinstance(p, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
+            p = parameter.data = np.asarray(p)
+        if p.shape != gradients[i].shape:
+            raise ValueError(f"parameter {i} has shape {p.shape}, its gradient {gradients[i].shape}")
+        for memory in memories if fits else ():
+            a = memory[i]
+            fits = fits and type(a) is type(p) and a.shape == p.shape and a.dtype == p.dtype
+    if not fits:
+        raise ValueError(
+            "this memory was made for other parameters: make one for these with init(parameters); "
+            "after model.to, make the step anew"
+        )

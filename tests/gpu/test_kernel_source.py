@@ -92,13 +92,14 @@ ARGUMENTS = {
         normal(d, 700, seed=1),
         normal(d, 700, seed=2),
         positive(d, 700, seed=3),
-        *(0.9, 0.999, 0.1, 0.001, 0.05, 1.2, 1e-8, 0.01),
+        *(0.9, 0.999, 0.1, 0.001, 0.05, 1.2, 1e-8, 0.01, 1.0),
     ),
 }
 CASES = ARGUMENTS | {
     "add_bias, relu": lambda d: (normal(d, 60, 11), normal(d, 11), 1),
     "sgd, no decay": lambda d: (*ARGUMENTS["sgd"](d)[:-1], 0.0),
-    "adam, no decay": lambda d: (*ARGUMENTS["adam"](d)[:-1], 0.0),
+    "adam, no decay": lambda d: (*ARGUMENTS["adam"](d)[:-2], 0.0, 1.0),
+    "adam, decoupled decay": lambda d: (*ARGUMENTS["adam"](d)[:-2], 0.0, 0.97),
 }
 
 

@@ -131,7 +131,17 @@ def test_min_norm_fetches_the_gram_matrix_once(cupy, solver):
     np.testing.assert_allclose(found.weights, tm.min_norm(g, solver=solver).weights, rtol=1e-12)
 
 
-@pytest.mark.parametrize("rule", [tm.SGD(0.1), tm.SGD(0.1, 0.9, 0.01), tm.Adam(0.1), tm.Adam(0.1, weight_decay=0.1)])
+RULES = [
+    tm.SGD(0.1),
+    tm.SGD(0.1, 0.9, 0.01),
+    tm.SGD(lambda t: 0.1 / t, clip_norm=0.5),
+    tm.Adam(0.1),
+    tm.Adam(0.1, weight_decay=0.1),
+    tm.AdamW(0.1, weight_decay=0.1, clip_norm=3.0),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_optimizers(cupy, rule):
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(3, 4)), rng.normal(size=(5, 3, 4))

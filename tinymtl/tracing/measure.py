@@ -236,13 +236,13 @@ def _trunk_gradient(model: SharedBottom, seen: dict[str, Any]) -> Array:
 
 
 def _fingerprints(step: Step) -> dict[str, bytes]:
-    """A digest of every optimizer memory: what changes between two of them has been touched."""
+    """A digest of what every optimizer memory keeps of past gradients, not of its count of updates."""
     digests = {}
     for name, memory in step.memories().items():
         digest = hashlib.blake2b()
         for field in fields(memory):
             value = getattr(memory, field.name)
-            for part in value if isinstance(value, list) else [value]:
+            for part in value if isinstance(value, list) else []:
                 digest.update(to_host(part).tobytes())
         digests[name] = digest.digest()
     return digests
@@ -262,9 +262,10 @@ def _memory_label(step: Step, name: str) -> str:
 
 
 def _plain_learning_rate(step: Step) -> float | None:
-    """η where the optimizer moves θ by exactly −η v: plain SGD. Otherwise None."""
+    """η if the optimizer moves θ by exactly −η v: plain SGD with a fixed learning rate. Otherwise None."""
     rule = step.optimizer
-    return rule.lr if isinstance(rule, SGD) and not rule.momentum and not rule.weight_decay else None
+    plain = isinstance(rule, SGD) and not rule.momentum and not rule.weight_decay and rule.clip_norm is None
+    return rule.lr if plain and not callable(rule.lr) else None
 
 
 def _notes(model: SharedBottom, report: StepReport, turns: list[Turn]) -> list[str]:
