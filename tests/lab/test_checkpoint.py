@@ -205,3 +205,22 @@ def test_divergence_leaves_the_last_checkpoint(tmp_path, pair):
     with pytest.raises(FloatingPointError, match="task 'first'"):
         fit(step, pair, epochs=9, checkpoint=path)
     assert json.loads(str(load_arrays(path)["history"]))["tasks"] == ["first", "second"]
+
+
+def cooling(t):
+    return 0.05 / t**0.5
+
+
+@pytest.mark.parametrize("rule", [tm.SGD(cooling), tm.SGD(cooling, 0.9), tm.AdamW(cooling, clip_norm=0.1)], ids=repr)
+@pytest.mark.parametrize("make", [tm.Averaged, tm.Alternating], ids=["averaged", "alternating"])
+def test_the_number_of_the_update_is_kept(tmp_path, pair, make, rule):
+    whole = make(tm.lab.build(pair, [4]), rule)
+    fit(whole, pair, epochs=4)
+    path = tmp_path / "run.npz"
+    fit(make(tm.lab.build(pair, [4]), rule), pair, epochs=1, checkpoint=path)
+    again = make(tm.lab.build(pair, [4]), rule)
+    fit(again, pair, epochs=4, checkpoint=path, resume=True)
+    assert_equal(everything(again), everything(whole))
+    other = make(tm.lab.build(pair, [4]), tm.SGD(lambda t: 0.05))
+    with pytest.raises(ValueError, match="its optimizer is .*cooling.*, this run has 'SGD\\(lr=<lambda>"):
+        fit(other, pair, epochs=4, checkpoint=path, resume=True)
