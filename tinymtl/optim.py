@@ -324,9 +324,10 @@ def _number(name: str, value: Any, below: float = math.inf) -> float:
     range_ = "a finite number, 0 or more" if below == math.inf else f"a number in [0, {below:g})"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {range_}; got {value!r}")
-    if not 0.0 <= value < below:
+    number = float(value)
+    if not 0.0 <= number < below:
         raise ValueError(f"{name} must be {range_}; got {value}")
-    return float(value)
+    return number
 
 
 def _rate(lr: Any) -> Rate:

@@ -264,8 +264,9 @@ def _memory_label(step: Step, name: str) -> str:
 def _plain_learning_rate(step: Step) -> float | None:
     """η if the optimizer moves θ by exactly −η v: plain SGD with a fixed learning rate. Otherwise None."""
     rule = step.optimizer
-    plain = isinstance(rule, SGD) and not rule.momentum and not rule.weight_decay and rule.clip_norm is None
-    return rule.lr if plain and not callable(rule.lr) else None
+    if not isinstance(rule, SGD) or rule.momentum or rule.weight_decay or rule.clip_norm is not None:
+        return None
+    return None if callable(rule.lr) else rule.lr
 
 
 def _notes(model: SharedBottom, report: StepReport, turns: list[Turn]) -> list[str]:
