@@ -19,7 +19,7 @@ from tinymtl.autodiff.ops import (
     where,
 )
 from tinymtl.autodiff.tensor import Tensor, grad, no_grad, tensor
-from tinymtl.min_norm import MinNorm, min_norm
+from tinymtl.hull import MinNorm, min_norm
 from tinymtl.nn import (
     SharedBottom,
     Task,

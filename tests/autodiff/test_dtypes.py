@@ -5,7 +5,8 @@ import operator
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, grad, ops, tensor
+from tinymtl.autodiff import Tensor, grad, ops
+from tinymtl.autodiff.tensor import tensor
 
 FLOATS = [np.float32, np.float64]
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, ops.maximum]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import check_gradient, gradient_error, record, tensor
+from tinymtl.autodiff import check_gradient, gradient_error, record
 from tinymtl.autodiff.ops import exp, operand, tanh
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import Dropout
 
 X = np.array([[0.3, -1.2, 0.7], [1.1, 0.2, -0.4]])

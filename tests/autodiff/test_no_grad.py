@@ -3,8 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import no_grad, tensor
-from tinymtl.autodiff.tensor import is_recording
+from tinymtl.autodiff import no_grad
+from tinymtl.autodiff.tensor import is_recording, tensor
 
 
 @pytest.fixture

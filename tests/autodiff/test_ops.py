@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, check_gradient, grad, ops, tensor
+from tinymtl.autodiff import Tensor, check_gradient, grad, ops
+from tinymtl.autodiff.tensor import tensor
 
 
 class Row(NamedTuple):

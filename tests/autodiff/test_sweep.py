@@ -7,9 +7,9 @@ import weakref
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, grad, record, sweep, tensor
+from tinymtl.autodiff import Tensor, grad, record, sweep
 from tinymtl.autodiff.ops import add, concatenate, exp, mul, stack, tanh
-from tinymtl.autodiff.tensor import ancestors
+from tinymtl.autodiff.tensor import ancestors, tensor
 
 
 def leaf(value):

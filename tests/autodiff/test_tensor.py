@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, grad, ops, tensor
+from tinymtl.autodiff import Tensor, grad, ops
+from tinymtl.autodiff.tensor import tensor
 
 
 def leaf(values):

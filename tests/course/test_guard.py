@@ -12,29 +12,29 @@ from tinymtl.course.assignment import Case
 from tinymtl.course.sandbox import Limits, Worker
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
-MIN_NORM = PACKAGE / "min_norm.py"
+HULL = PACKAGE / "hull.py"
 
 REFUSED = {
     "import": "import tinymtl",
     "import a part": "from tinymtl.course.questions import weights",
     "importlib": (
         f"import sys, importlib; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
-        "importlib.import_module('tinymtl.min_norm')"
+        "importlib.import_module('tinymtl.hull')"
     ),
     "its directory on the path": f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import tinymtl",
-    "its inside on the path": f"import sys; sys.path.insert(0, {str(PACKAGE)!r}); import min_norm",
+    "its inside on the path": f"import sys; sys.path.insert(0, {str(PACKAGE)!r}); import hull",
     "another name": (
         "import importlib.util as u\n"
-        f"spec = u.spec_from_file_location('harmless', {str(MIN_NORM)!r})\n"
+        f"spec = u.spec_from_file_location('harmless', {str(HULL)!r})\n"
         "spec.loader.exec_module(u.module_from_spec(spec))"
     ),
-    "exec": f"exec(open({str(MIN_NORM)!r}).read())",
-    "os.open": f"import os; os.open({str(MIN_NORM)!r}, os.O_RDONLY)",
-    "a detour in the path": f"open({str(PACKAGE / 'course' / '..' / 'min_norm.py')!r})",
-    "np.fromfile": f"import numpy as np; np.fromfile({str(MIN_NORM)!r}, dtype='u1')",
-    "a copy": f"import shutil; shutil.copy({str(MIN_NORM)!r}, 'copy.py')",
-    "a hard link": f"import os; os.link({str(MIN_NORM)!r}, 'link.py')",
-    "a symbolic link": f"import os; os.symlink({str(MIN_NORM)!r}, 'link.py')",
+    "exec": f"exec(open({str(HULL)!r}).read())",
+    "os.open": f"import os; os.open({str(HULL)!r}, os.O_RDONLY)",
+    "a detour in the path": f"open({str(PACKAGE / 'course' / '..' / 'hull.py')!r})",
+    "np.fromfile": f"import numpy as np; np.fromfile({str(HULL)!r}, dtype='u1')",
+    "a copy": f"import shutil; shutil.copy({str(HULL)!r}, 'copy.py')",
+    "a hard link": f"import os; os.link({str(HULL)!r}, 'link.py')",
+    "a symbolic link": f"import os; os.symlink({str(HULL)!r}, 'link.py')",
     "another Python": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import tinymtl'])",
     "another Python by hand": "import _posixsubprocess; _posixsubprocess.fork_exec()",
     "the real _posixsubprocess": "import sys; del sys.modules['_posixsubprocess']; import _posixsubprocess",
@@ -45,7 +45,7 @@ REFUSED = {
     "ctypes": "import ctypes",
     "the real ctypes": "import sys; del sys.modules['ctypes']; import ctypes",
     "NumPy's ctypes": "import numpy as np; np._core._internal.ctypes.CDLL(None)",
-    "readline": f"import readline; readline.read_history_file({str(MIN_NORM)!r})",
+    "readline": f"import readline; readline.read_history_file({str(HULL)!r})",
     "the parent's memory": "import os; open(f'/proc/{os.getppid()}/mem', 'rb')",
     "the parent's command": "import os; open(f'/proc/{os.getppid()}/cmdline', 'rb')",
     "its own memory": "open('/proc/self/mem', 'rb')",

@@ -7,9 +7,9 @@ import tinymtl as tm
 from tinymtl.autodiff import record
 from tinymtl.autodiff.gradcheck import gradient_error
 from tinymtl.autodiff.ops import unbroadcast
+from tinymtl.hull import frank_wolfe
 from tinymtl.lab import task_gradients
 from tinymtl.lab.walk import hand_example
-from tinymtl.min_norm import frank_wolfe
 
 CLOSE = {"rel": 1e-12, "abs": 1e-12}
 

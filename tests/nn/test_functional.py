@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, check_gradient, grad, no_grad, ops, tensor
+from tinymtl.autodiff import Tensor, check_gradient, grad, no_grad, ops
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import functional, losses
 from tinymtl.nn.stacked_heads import stacked_linear
 

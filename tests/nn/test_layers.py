@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tinymtl import nn
-from tinymtl.autodiff import Tensor, check_gradient, grad, no_grad, ops, tensor
+from tinymtl.autodiff import Tensor, check_gradient, grad, no_grad, ops
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import functional
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import grad, ops, tensor
+from tinymtl.autodiff import grad, ops
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
 from tinymtl.nn.losses import binary_cross_entropy_per_task, cross_entropy_per_task
 

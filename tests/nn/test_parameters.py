@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinymtl import nn
-from tinymtl.autodiff import tensor
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn.parameters import Block, pack
 
 

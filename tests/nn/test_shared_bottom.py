@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tinymtl import SharedBottom, Task, nn
-from tinymtl.autodiff import grad, sweep, tensor
+from tinymtl.autodiff import grad, sweep
+from tinymtl.autodiff.tensor import tensor
 
 NAMES = ["left", "right", "both"]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tinymtl import SharedBottom, Task, nn
-from tinymtl.autodiff import grad, sweep, tensor
+from tinymtl.autodiff import grad, sweep
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn.stacked_heads import stacked_linear
 
 LOSSES = {

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import no_grad, tensor
+from tinymtl.autodiff import no_grad
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array, to_host
-from tinymtl.min_norm import frank_wolfe, min_norm
+from tinymtl.hull import frank_wolfe, min_norm
 from tinymtl.problems import AnalyticProblem
 from tinymtl.steps import Step
 from tinymtl.tracing.numerals import short, vector

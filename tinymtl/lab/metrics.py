@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module, to_host
-from tinymtl.min_norm import gram_matrix
+from tinymtl.hull import gram_matrix
 
 # ------------------------------------------------------------ predictions
 

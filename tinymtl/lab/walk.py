@@ -14,9 +14,9 @@ from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, is_array, to_host
 from tinymtl.checks import choose
 from tinymtl.data import load
+from tinymtl.hull import MinNorm
 from tinymtl.lab.networks import build
 from tinymtl.lab.strategies import STRATEGIES, check_names
-from tinymtl.min_norm import MinNorm
 from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
 from tinymtl.nn.shared_bottom import SharedBottom, Task

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, tensor
+from tinymtl.autodiff import Tensor
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tinymtl.autodiff import sweep
 from tinymtl.backend import Array, array_module, to_host
 from tinymtl.checks import choose
-from tinymtl.min_norm import MinNorm, gram_matrix, min_norm, normalized_gram
+from tinymtl.hull import MinNorm, gram_matrix, min_norm, normalized_gram
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.step import (

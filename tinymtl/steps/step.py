@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module, keep_freed_memory, to_device, to_host
-from tinymtl.min_norm import MinNorm
+from tinymtl.hull import MinNorm
 from tinymtl.nn.shared_bottom import Passes, SharedBottom
 from tinymtl.optim import Optimizer
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.backend import Array, array_module
-from tinymtl.min_norm import gram_matrix
+from tinymtl.hull import gram_matrix
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.min_norm import MinNorm
+from tinymtl.hull import MinNorm
 from tinymtl.tracing import explain, picture, table
 from tinymtl.tracing.svg import image_tag
 

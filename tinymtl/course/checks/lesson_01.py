@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinymtl.autodiff import Tensor, tensor
+from tinymtl.autodiff import Tensor
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.course.checks import Check, Mistake, Problem, function, given, numbers
 
 # ------------------------------------------------------------ the order of a sweep

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, grad, tensor
+from tinymtl.autodiff import Tensor, grad
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array
 from tinymtl.course.checks import Check, Mistake, Problem, given, numbers, same
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.backend import Array
 from tinymtl.course.checks import Check, Mistake, Problem, numbers, results_on
-from tinymtl.min_norm import frank_wolfe
+from tinymtl.hull import frank_wolfe
 
 # ------------------------------------------------------------ a solver for K tasks, judged by KKT
 

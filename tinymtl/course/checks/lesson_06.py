@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.backend import Array
 from tinymtl.course.checks import Check, numbers, results_on, same
-from tinymtl.min_norm import min_norm
+from tinymtl.hull import min_norm
 
 
 class _Trunk:

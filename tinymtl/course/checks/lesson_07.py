@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, tensor
+from tinymtl.autodiff import Tensor
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array
 from tinymtl.course.checks import Check, Problem, given, numbers, same
 from tinymtl.optim import SGD, Adam, Optimizer

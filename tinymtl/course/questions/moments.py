@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinymtl.autodiff import tensor
+from tinymtl.autodiff.tensor import tensor
 from tinymtl.course.assignment import Case, Mistake, Property, Question
 from tinymtl.optim import Adam
 

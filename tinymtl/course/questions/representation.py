@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.course.assignment import Case, Mistake, Property, Question, Remote, Reply
 from tinymtl.course.marking import all_close
-from tinymtl.min_norm import min_norm
+from tinymtl.hull import min_norm
 
 Rng = np.random.Generator
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.course.assignment import Case, Mistake, Property, Question, Reply
 from tinymtl.course.marking import numbers
-from tinymtl.min_norm import frank_wolfe, min_norm, two_point_weights
+from tinymtl.hull import frank_wolfe, min_norm, two_point_weights
 
 Rng = np.random.Generator
 Array = np.ndarray[Any, Any]

@@ -9,6 +9,9 @@ problem is solved on the host in float64. Every solver answers with the same cer
 
 which is zero only at the minimum. Since gₖ·v = (Gα)ₖ ≥ ‖v‖² − gap, a gap below ‖v‖² proves that a small
 step along −v lowers every loss.
+
+First comes what the paper says (Sener & Koltun 2018, section 3.2): the two-point formula and Frank-Wolfe. Then
+what is exact, which is what `min_norm` uses; then the Gram matrix.
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ class MinNorm(NamedTuple):
     squared_norm : float
         ‖v‖² = αᵀGα, the squared length of v = Σ αₖ gₖ.
     gap : float
-        αᵀGα − minᵢ (Gα)ᵢ ≥ ‖v − v*‖². The exact gap is never negative, so where rounding makes the computed
-        one negative it is given as 0.0.
+        αᵀGα − minᵢ (Gα)ᵢ ≥ ‖v − v*‖². The exact gap is never negative; if rounding makes the computed one
+        negative, it is given as 0.0.
     iterations : int
-        Rounds of Frank-Wolfe, or linear systems solved by the active set; 0 where a formula gave the answer.
+        Rounds of Frank-Wolfe, or linear systems solved by the active set; 0 if a formula gave the answer.
     """
 
     weights: Array
@@ -47,78 +50,16 @@ class MinNorm(NamedTuple):
     iterations: int
 
 
-def min_norm(
-    gradients: Array | Sequence[Any] | None = None, *, gram: Array | None = None, solver: str = "active-set"
-) -> MinNorm:
-    """The shortest vector in the convex hull of K gradients, from the gradients or from their Gram matrix.
-
-    Parameters
-    ----------
-    gradients : (K, n) array, or a list of K arrays of one shape
-        NumPy or CuPy; each gradient is flattened.
-    gram : (K, K) array
-        The inner products gᵢ·gⱼ, in place of the gradients.
-    solver : str
-        "active-set" (default): exact, any K; one or two gradients take the closed form.
-        "closed-form": exact, K = 2. "frank-wolfe" and "away-step": iterative, they stop at a gap of
-        1e-6 · minₖ‖gₖ‖² or after 10 000 rounds.
-
-    Returns
-    -------
-    MinNorm
-        weights, squared_norm, gap, iterations. A zero gradient is a right answer, v = 0.
-
-    Raises
-    ------
-    ValueError
-        For K = 0, shapes that do not fit, a value that is not finite (named by its index), a matrix that is
-        not symmetric, an unknown solver.
-
-    Notes
-    -----
-    The active set reaches the rounding error of G: a gap of at most 1e-12 · maxₖ‖gₖ‖ · Σₖ αₖ‖gₖ‖ (seen up to
-    K = 100: a tenth of it), for duplicated, collinear, opposite and ill-scaled gradients as well.
-    From gradients in float32, whose Gram matrix is rounded to float32, up to 1e-5 on the same scale.
-
-    Sener & Koltun, "Multi-task learning as multi-objective optimization", 2018, section 3.2.
-
-    Examples
-    --------
-    >>> found = min_norm([[2, 2], [0, -1]])
-    >>> found.weights * 13
-    array([ 3., 10.])
-    >>> round(found.squared_norm * 13, 12)
-    4.0
-    >>> min_norm(gram=[[1, 0, 0], [0, 4, 0], [0, 0, 9]]).weights * 49
-    array([36.,  9.,  4.])
-    """
-    solve = SOLVERS[choose("solver", solver, SOLVERS)]
-    if gram is None:
-        if gradients is None:
-            raise ValueError("nothing to solve: give gradients, (K, n), or gram=, their (K, K) inner products")
-        G = _fetch_gram(gradients)
-    elif gradients is None:
-        G = _check_gram(gram)
-    else:
-        raise ValueError("got both gradients and gram=: give one of the two")
-    if solve is active_set and len(G) == 2:
-        return closed_form(G)
-    squares = G.diagonal()
-    shortest = int(squares.argmin())
-    if squares.item(shortest) <= 0.0 and solve is not closed_form:  # v = 0 is one of the gradients
-        return _certified(G, np.eye(len(G))[shortest], 0)
-    return solve(G)
-
-
-# The solvers. Each takes a checked (K, K) Gram matrix in float64.
+# ------------------------------------------------------------ what the paper says
+# Each solver takes a checked (K, K) Gram matrix in float64.
 
 
 def two_point_weights(g11: float, g12: float, g22: float) -> tuple[float, float]:
     """Weights of g₁ and g₂ at the point of the segment between them that is nearest to the origin.
 
     Algorithm 1 of Sener & Koltun (2018), from the inner products g₁·g₁, g₁·g₂ and g₂·g₂. The weights are
-    exactly 1 and 0 where an end of the segment is nearest. Both are quotients (the second is not one minus
-    the first), so that the tiny weight of a long gradient keeps its digits.
+    exactly 1 and 0 if an end of the segment is nearest. Both are quotients (the second is not one minus
+    the first): the tiny weight of a long gradient keeps its digits.
 
     >>> two_point_weights(8, -2, 1)  # 3/13 and 10/13
     (0.23076923076923078, 0.7692307692307693)
@@ -130,18 +71,6 @@ def two_point_weights(g11: float, g12: float, g22: float) -> tuple[float, float]
     towards_1, towards_2 = g22 - g12, g11 - g12  # both positive; their sum is ‖g₁ − g₂‖²
     length2 = towards_1 + towards_2
     return towards_1 / length2, towards_2 / length2
-
-
-def closed_form(gram: Array) -> MinNorm:
-    """The exact answer for two gradients, in Python floats: a NumPy call alone would take as long."""
-    if len(gram) != 2:
-        raise ValueError(f"solver='closed-form' is for two gradients, got {len(gram)}: use 'active-set'")
-    (g11, g12), (_, g22) = gram.tolist()
-    a1, a2 = two_point_weights(g11, g12, g22)
-    v_g1, v_g2 = a1 * g11 + a2 * g12, a1 * g12 + a2 * g22
-    squared_norm = a1 * v_g1 + a2 * v_g2
-    gap = squared_norm - (v_g1 if v_g1 < v_g2 else v_g2)
-    return MinNorm(np.array((a1, a2)), squared_norm, 0.0 if gap < 0.0 else gap, 0)
 
 
 def frank_wolfe(
@@ -174,45 +103,26 @@ def frank_wolfe(
     return _certified(gram, alpha, iterations)
 
 
-def away_step(gram: Array, tolerance: float = 1e-6, max_iterations: int = 10_000) -> MinNorm:
-    """Frank-Wolfe with away steps (Guélat & Marcotte 1986): a linear rate where plain Frank-Wolfe zigzags.
+# ------------------------------------------------------------ what is exact
 
-    Each round moves towards the vertex t that is most against v, or away from the vertex s of the support
-    that is most along v, whichever promises more. An away step that reaches the face takes s out.
 
-    >>> away_step(np.diag([1.0, 4.0, 9.0])).gap < 1e-6
-    True
-    """
-    alpha = np.full(len(gram), 1.0 / len(gram))
-    enough = tolerance * float(gram.diagonal().min())
-    iterations = 0
-    while iterations < max_iterations:
-        G_alpha = gram @ alpha
-        squared_norm = float(alpha @ G_alpha)
-        t = int(G_alpha.argmin())
-        s = int(np.where(alpha > 0.0, G_alpha, -np.inf).argmax())
-        towards, away = squared_norm - G_alpha.item(t), G_alpha.item(s) - squared_norm
-        if towards <= enough:
-            break
-        if towards >= away or alpha.item(s) >= 1.0:
-            vertex, gain, sign, farthest = t, towards, 1.0, 1.0
-        else:
-            vertex, gain, sign, farthest = s, away, -1.0, alpha.item(s) / (1.0 - alpha.item(s))
-        length2 = squared_norm - 2.0 * G_alpha.item(vertex) + gram.item(vertex, vertex)  # ‖g − v‖²
-        gamma = farthest if gain >= farthest * length2 else gain / length2
-        alpha *= 1.0 - sign * gamma
-        alpha[vertex] += sign * gamma
-        if sign < 0.0 and gamma == farthest:
-            alpha[vertex] = 0.0  # exactly: rounding must not keep it in the support
-        iterations += 1
-    return _certified(gram, alpha, iterations)
+def closed_form(gram: Array) -> MinNorm:
+    """The exact answer for two gradients, in Python floats: a NumPy call alone would take as long."""
+    if len(gram) != 2:
+        raise ValueError(f"solver='closed-form' is for two gradients, got {len(gram)}: use 'active-set'")
+    (g11, g12), (_, g22) = gram.tolist()
+    a1, a2 = two_point_weights(g11, g12, g22)
+    v_g1, v_g2 = a1 * g11 + a2 * g12, a1 * g12 + a2 * g22
+    squared_norm = a1 * v_g1 + a2 * v_g2
+    gap = squared_norm - (v_g1 if v_g1 < v_g2 else v_g2)
+    return MinNorm(np.array((a1, a2)), squared_norm, 0.0 if gap < 0.0 else gap, 0)
 
 
 def active_set(gram: Array) -> MinNorm:
     """The exact answer for any K: Wolfe (1976), "Finding the nearest point in a polytope".
 
     The point nearest to the origin in the *plane* through some of the gradients, the support S, costs one
-    linear system: (G_SS + c 11ᵀ) y = 1 for any c > 0, and α = y / Σy. Where all of y is positive, that point
+    linear system: (G_SS + c 11ᵀ) y = 1 for any c > 0, and α = y / Σy. If all of y is positive, that point
     lies inside the hull of S. The method looks for the support whose point no other gradient can improve.
 
     Scaling rows and columns by 1/‖gₖ‖ makes the gradients' lengths harmless: A below is the matrix of their
@@ -288,12 +198,77 @@ def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
             y = nearest_in_plane(support)
 
 
+# ------------------------------------------------------------ the solvers by their names
+
+
 SOLVERS: dict[str, Callable[[Array], MinNorm]] = {
     "active-set": active_set,
-    "away-step": away_step,
     "closed-form": closed_form,
     "frank-wolfe": frank_wolfe,
 }
+
+
+def min_norm(
+    gradients: Array | Sequence[Any] | None = None, *, gram: Array | None = None, solver: str = "active-set"
+) -> MinNorm:
+    """The shortest vector in the convex hull of K gradients, from the gradients or from their Gram matrix.
+
+    Parameters
+    ----------
+    gradients : (K, n) array, or a list of K arrays of one shape
+        NumPy or CuPy; each gradient is flattened.
+    gram : (K, K) array
+        The inner products gᵢ·gⱼ, in place of the gradients.
+    solver : str
+        "active-set" (default): exact, any K; one or two gradients take the closed form.
+        "closed-form": exact, K = 2. "frank-wolfe": iterative, stops at a gap of 1e-6 · minₖ‖gₖ‖² or after
+        10 000 rounds.
+
+    Returns
+    -------
+    MinNorm
+        weights, squared_norm, gap, iterations. A zero gradient is a right answer, v = 0.
+
+    Raises
+    ------
+    ValueError
+        For K = 0, shapes that do not fit, a value that is not finite (named by its index), a matrix that is
+        not symmetric, an unknown solver.
+
+    Notes
+    -----
+    The active set reaches the rounding error of G: a gap of at most 1e-12 · maxₖ‖gₖ‖ · Σₖ αₖ‖gₖ‖ (seen up to
+    K = 100: a tenth of it), for duplicated, collinear, opposite and ill-scaled gradients as well.
+    From gradients in float32, whose Gram matrix is rounded to float32, up to 1e-5 on the same scale.
+
+    Sener & Koltun, "Multi-task learning as multi-objective optimization", 2018, section 3.2.
+
+    Examples
+    --------
+    >>> found = min_norm([[2, 2], [0, -1]])
+    >>> found.weights * 13
+    array([ 3., 10.])
+    >>> round(found.squared_norm * 13, 12)
+    4.0
+    >>> min_norm(gram=[[1, 0, 0], [0, 4, 0], [0, 0, 9]]).weights * 49
+    array([36.,  9.,  4.])
+    """
+    solve = SOLVERS[choose("solver", solver, SOLVERS)]
+    if gram is None:
+        if gradients is None:
+            raise ValueError("nothing to solve: give gradients, (K, n), or gram=, their (K, K) inner products")
+        G = _fetch_gram(gradients)
+    elif gradients is None:
+        G = _check_gram(gram)
+    else:
+        raise ValueError("got both gradients and gram=: give one of the two")
+    if solve is active_set and len(G) == 2:
+        return closed_form(G)
+    squares = G.diagonal()
+    shortest = int(squares.argmin())
+    if squares.item(shortest) <= 0.0 and solve is not closed_form:  # v = 0 is one of the gradients
+        return _certified(G, np.eye(len(G))[shortest], 0)
+    return solve(G)
 
 
 def _certified(gram: Array, alpha: Array, iterations: int) -> MinNorm:
@@ -305,7 +280,7 @@ def _certified(gram: Array, alpha: Array, iterations: int) -> MinNorm:
     return MinNorm(alpha, squared_norm, 0.0 if gap < 0.0 else gap, iterations)
 
 
-# The Gram matrix: formed, normalised, checked.
+# ------------------------------------------------------------ the Gram matrix: formed, normalised, checked
 
 
 def gram_matrix(gradients: Array | Sequence[Any]) -> Array:
