@@ -15,7 +15,7 @@ PACKAGE = Path(tinymtl.__file__).parent
 
 #: The rooms from the ground up. Those on one floor do not import one another.
 FLOORS = [
-    ["checks", "files"],
+    ["checks", "files", "ties"],
     ["backend"],
     ["kernels"],
     ["autodiff"],

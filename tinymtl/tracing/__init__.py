@@ -2,6 +2,7 @@
 
 from tinymtl.tracing.graph import draw
 from tinymtl.tracing.measure import trace, traced_stages
-from tinymtl.tracing.result import Trace, Turn
+from tinymtl.tracing.record import Turn
+from tinymtl.tracing.result import Trace
 
 __all__ = ["Trace", "Turn", "draw", "trace", "traced_stages"]

@@ -5,22 +5,20 @@ Every word follows from the trace's numbers. What rounding can make of nothing c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from tinymtl.backend import Array
+from tinymtl.ties import first_largest, first_smallest, rounding, settled
 from tinymtl.tracing.numerals import clean, degrees, listing, short, signed
-
-if TYPE_CHECKING:
-    from tinymtl.backend import Array
-    from tinymtl.tracing.result import Trace, Turn
+from tinymtl.tracing.record import Record, Turn
 
 PARALLEL = 1e-6  # the cosine below which two directions count as perpendicular
-VANISHING = 1e-10  # a sum counts as 0 where its squared length is below this part of (Σ its terms' lengths)²
+VANISHING = 1e-10  # a sum counts as 0 if its squared length is below this part of (Σ its terms' lengths)²
 
 
-def sentences(trace: Trace) -> list[str]:
+def sentences(trace: Record) -> list[str]:
     """The three sentences."""
+    trace = trace.settled()
     names = [clean(name) for name in trace.task_names]
     turn = trace.turns[0]
     return [_pull(trace, turn, names), _average(trace, turn, names), _deed(trace, turn, names)]
@@ -29,7 +27,7 @@ def sentences(trace: Trace) -> list[str]:
 # ------------------------------------------------------------ how the tasks pull
 
 
-def _pull(trace: Trace, turn: Turn, names: list[str]) -> str:
+def _pull(trace: Record, turn: Turn, names: list[str]) -> str:
     lengths = np.sqrt(turn.gram.diagonal())
     where = f" on {turn.space}" if trace.x_shape is not None else ""
     at_first = "At first " if len(trace.turns) > 1 else ""
@@ -45,14 +43,14 @@ def _pull(trace: Trace, turn: Turn, names: list[str]) -> str:
         strengths = f"with lengths {short(lengths[0])} and {short(lengths[1])}"
         return f"{at_first}{listing(names)} {_angle(turn.angles[0, 1])}{where}, {strengths}."
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
-    angles = np.array([turn.angles[pair] for pair in pairs])
-    (i, j), widest = pairs[int(angles.argmax())], float(angles.max())
-    if degrees(widest) == "0°":
+    i, j = pairs[first_smallest([turn.cosines[pair] for pair in pairs])]
+    widest = degrees(float(turn.angles[i, j]))
+    if widest == "0°":
         return _sentence(f"{at_first}all {len(names)} tasks pull the same way{where}.")
-    against = int((turn.cosines[np.tril_indices(len(names), -1)] < -1e-9).sum())
+    against = int((turn.cosines[np.tril_indices(len(names), -1)] < 0).sum())
     how_many = "none" if not against else "all" if against == len(pairs) else str(against)
     of = f"{how_many} of the {len(pairs)} pairs of tasks {'pulls' if against == 1 else 'pull'} against each other"
-    farthest = f"{names[j]} and {names[i]} are farthest apart, at {degrees(widest)}"
+    farthest = f"{names[j]} and {names[i]} are farthest apart, at {widest}"
     return _sentence(f"{at_first}{of}{where}; {farthest}.")
 
 
@@ -67,7 +65,7 @@ def _angle(angle: float) -> str:
 # ------------------------------------------------------------ what the average would do
 
 
-def _average(trace: Trace, turn: Turn, names: list[str]) -> str:
+def _average(trace: Record, turn: Turn, names: list[str]) -> str:
     """By the sign of ḡ·gₖ on θ, ḡ = Σ gₖ/K."""
     if not turn.v.size:
         return "The trunk has no parameters, so only the heads learn."
@@ -79,28 +77,29 @@ def _average(trace: Trace, turn: Turn, names: list[str]) -> str:
         return "Without a gradient the averaged step would leave the trunk where it is."
     if _cancels(length2, np.full(len(names), 1 / len(names)), turn.gram_theta):
         return "The averaged step would leave the trunk where it is, since the gradients cancel (ḡ = 0)."
-    scale = np.sqrt(turn.gram_theta.diagonal()) * np.sqrt(length2)
-    raised = np.flatnonzero(slopes < -PARALLEL * scale)
+    slopes = settled(slopes, PARALLEL * turn.norms * np.sqrt(length2))
+    noise = rounding() * float(turn.norms.mean() * turn.norms.max())
+    raised = np.flatnonzero(slopes < 0)
     through = " through the trunk" if trace.heads_have_parameters else ""
     if not len(raised):
-        lowers = (slopes > PARALLEL * scale).all()
+        lowers = (slopes > 0).all()
         everybody = (
             "raise no loss" if not lowers else "lower both" if len(names) == 2 else f"lower all {len(names)}"
         )
-        return f"The averaged step would {everybody}{through} (ḡ·g at least {short(slopes.min())})."
-    worst = int(slopes.argmin())
+        return f"The averaged step would {everybody}{through} (ḡ·g at least {short(slopes.min(), noise=noise)})."
+    worst = first_smallest(slopes)
     most = f", {names[worst]} most" if len(raised) > 1 else ""
     which = _some([names[k] for k in raised], len(names))
-    return f"The averaged step would raise {which}{through}{most} (ḡ·g = {short(slopes[worst])})."
+    return f"The averaged step would raise {which}{through}{most} (ḡ·g = {short(slopes[worst], noise=noise)})."
 
 
 # ------------------------------------------------------------ what the step did
 
 
-def _deed(trace: Trace, turn: Turn, names: list[str]) -> str:
+def _deed(trace: Record, turn: Turn, names: list[str]) -> str:
     if len(trace.turns) > 1:
         return _turns(trace, names)
-    outcome = _outcome(turn.actual, names)
+    outcome = _outcome(turn.actual, turn.noise, names)
     if turn.label != "α":
         follows = {"uniform": "This step is that average", "weighted": "This step follows a weighted sum"}
         if len(names) == 1:
@@ -126,27 +125,30 @@ def _alpha(weights: Array, names: list[str]) -> str:
     if len(names) <= 3:
         return f"α = {listing([short(w) for w in weights])}"
     used = np.flatnonzero(weights > 0)
-    top = int(weights.argmax())
+    top = first_largest(weights)
     return (
         f"α spreads over {len(used)} of {len(names)} tasks (most on {names[top]}, {short(weights[top])}) and"
     )
 
 
-def _aim(trace: Trace, turn: Turn, names: list[str]) -> str:
+def _aim(trace: Record, turn: Turn, names: list[str]) -> str:
     """What v does to every loss to first order, through the trunk: gₖ·v where α was solved, and its sign on θ."""
     at = turn.gram_measured @ turn.weights
     length = np.sqrt(max(float(turn.weights @ at), 0.0))
+    norms = np.sqrt(turn.gram_measured.diagonal())
+    at = settled(at, PARALLEL * length * norms)
+    noise = rounding() * float(np.abs(turn.weights) @ norms * norms.max())
     where = " on Z" if turn.space == "Z" and trace.x_shape is not None else ""
     used = turn.weights > 0
     equal = np.ptp(at[used]) <= 1e-3 * abs(at[used]).max()
-    up = np.flatnonzero(at < -PARALLEL * length * np.sqrt(turn.gram_measured.diagonal()))
+    up = np.flatnonzero(at < 0)
     if len(names) == 1:
-        said = f"follows its gradient (‖v‖² = {short(at[0])}{where})"
+        said = f"follows its gradient (‖v‖² = {short(at[0], noise=noise)}{where})"
     elif len(up):
-        said = f"raises {_some([names[k] for k in up], len(names))}{where} (gₖ·v = {short(at.min())})"
+        said = f"raises {_some([names[k] for k in up], len(names))}{where} (gₖ·v = {short(at.min(), noise=noise)})"
     elif equal and used.all():
         everybody = "both" if len(names) == 2 else f"all {len(names)}"
-        said = f"lowers {everybody} equally (gₖ·v = {short(at.mean())}{where})"
+        said = f"lowers {everybody} equally (gₖ·v = {short(at.mean(), noise=noise)}{where})"
     elif equal:
         rest = at[~used]
         few = _some([names[k] for k in np.flatnonzero(used)], len(names))
@@ -154,67 +156,71 @@ def _aim(trace: Trace, turn: Turn, names: list[str]) -> str:
             listing([names[k] for k in np.flatnonzero(~used)]) if len(rest) <= 3 else f"the other {len(rest)}"
         )
         much = "more" if rest.min() > 1.001 * at[used].mean() else "as much"
-        least = f"{'at least ' if len(rest) > 1 else ''}{short(rest.min())}"
-        along = f"gₖ·v = {short(at[used].mean())}{where}"
+        least = f"{'at least ' if len(rest) > 1 else ''}{short(rest.min(), noise=noise)}"
+        along = f"gₖ·v = {short(at[used].mean(), noise=noise)}{where}"
         if used.sum() == 1:
             said = f"follows {few} alone ({along}), which lowers {others} {much} ({least})"
         else:
             few = few if used.sum() <= 3 else "these"
             said = f"lowers {few} equally ({along}) and {others} {much} ({least})"
     else:  # α was solved on normalised gradients
-        said = f"lowers every loss (gₖ·v from {short(at.min())} to {short(at.max())}{where})"
+        said = f"lowers every loss (gₖ·v from {short(at.min(), noise=noise)} to {short(at.max(), noise=noise)}{where})"
     on_theta = turn.descent
     scale = turn.norms * np.sqrt(turn.v @ turn.v)
     betrayed = np.flatnonzero(on_theta < -PARALLEL * scale)
     if turn.space == "Z" and len(betrayed) and not len(up):
         which = _some([names[k] for k in betrayed], len(names))
-        said += f", but on θ it raises {which} (gₖ·v = {short(on_theta[betrayed].min())})"
+        least = short(on_theta[betrayed].min(), noise=float(turn.descent_noise.max()))
+        said += f", but on θ it raises {which} (gₖ·v = {least})"
     return said
 
 
-def _outcome(change: Array, names: list[str]) -> str:
+def _outcome(change: Array, noise: Array, names: list[str]) -> str:
     """What happened to the losses: each by name for up to three, counted and with the extremes for more."""
+    change = settled(change, noise)
     if not change.any():
         return "no loss changed"
     if len(names) <= 3:
-        return listing([f"{name} {_moved(float(d))}" for name, d in zip(names, change, strict=True)])
+        moved = zip(names, change.tolist(), noise.tolist(), strict=True)
+        return listing([f"{name} {_moved(d, least)}" for name, d, least in moved])
     fell, rose = int((change < 0).sum()), int((change > 0).sum())
     if not rose:
-        best = int(change.argmin())
+        best = first_smallest(change, float(noise.max()))
         which = f"all {len(names)}" if fell == len(names) else f"{fell} of {len(names)}"
-        return f"{which} losses fell, {names[best]} most ({signed(change[best])})"
-    worst = int(change.argmax())
+        return f"{which} losses fell, {names[best]} most ({signed(change[best], noise[best])})"
+    worst = first_largest(change, float(noise.max()))
     most = "" if rose == 1 else f", {names[worst]} most"
     who = names[worst] if rose == 1 else str(rose)
-    return f"{fell} of {len(names)} losses fell and {who} rose{most} ({signed(change[worst])})"
+    return f"{fell} of {len(names)} losses fell and {who} rose{most} ({signed(change[worst], noise[worst])})"
 
 
-def _moved(change: float) -> str:
+def _moved(change: float, noise: float) -> str:
     if not np.isfinite(change):
         return "went out of range"
     if change == 0:
         return "did not change"
-    return f"{'fell' if change < 0 else 'rose'} by {short(abs(change), 3)}"
+    return f"{'fell' if change < 0 else 'rose'} by {short(abs(change), 3, noise)}"
 
 
-def _turns(trace: Trace, names: list[str]) -> str:
-    total = np.sum([turn.actual for turn in trace.turns], axis=0)
+def _turns(trace: Record, names: list[str]) -> str:
+    total, noise = (np.sum([getattr(turn, name) for turn in trace.turns], axis=0) for name in ("actual", "noise"))
+    in_all = f"in all, {_outcome(total, noise, names)}"
     count = len(trace.turns)
     if count == 2 and len(names) <= 3:
-        each = [f"in {_whose(turn, names)}, {_outcome(turn.actual, names)}" for turn in trace.turns]
-        return _sentence(f"{'; '.join(each)}; in all, {_outcome(total, names)}.")
+        each = [f"in {_whose(turn, names)}, {_outcome(turn.actual, turn.noise, names)}" for turn in trace.turns]
+        return _sentence(f"{'; '.join(each)}; {in_all}.")
     harm = [(float(turn.actual[k]), i, k) for i, turn in enumerate(trace.turns) for k in _others(turn, names)]
     harmful = {i for change, i, _ in harm if change > 0}
     if harmful:
-        change, i, k = max(harm)
+        change, i, k = harm[first_largest([change for change, _, _ in harm], float(noise.max()))]
         turns = "1 raises" if len(harmful) == 1 else f"{len(harmful)} raise"
         said = (
             f"of the {count} turns, {turns} a loss of another one, most of all "
-            f"{_whose(trace.turns[i], names)} that of {names[k]} ({signed(change)})"
+            f"{_whose(trace.turns[i], names)} that of {names[k]} ({signed(change, noise[k])})"
         )
     else:
         said = f"none of the {count} turns raises a loss of another one"
-    return _sentence(f"{said}; in all, {_outcome(total, names)}.")
+    return _sentence(f"{said}; {in_all}.")
 
 
 def _others(turn: Turn, names: list[str]) -> list[int]:
@@ -229,7 +235,7 @@ def _whose(turn: Turn, names: list[str]) -> str:
 
 
 def _some(chosen: list[str], of: int) -> str:
-    """Names where there are few of them, a count otherwise."""
+    """Names if there are few of them, a count otherwise."""
     return listing(chosen) if len(chosen) <= 3 else f"{len(chosen)} of {of} tasks"
 
 
@@ -238,7 +244,7 @@ def _do(subjects: list[str], one: str, many: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """With a capital where the sentence does not begin with a task's own name."""
+    """With a capital if the sentence does not begin with a task's own name."""
     return text[0].upper() + text[1:]
 
 

@@ -11,7 +11,7 @@ from tinymtl.autodiff.tensor import ancestors
 from tinymtl.backend import Array, array_module, to_host
 from tinymtl.tracing.layers import Layers
 from tinymtl.tracing.numerals import clean, clip, short
-from tinymtl.tracing.svg import OKABE_ITO, PALE, Picture, box, document, label, path
+from tinymtl.tracing.svg import OKABE_ITO, PALE, Picture, box, document, label, path, px
 
 MOST = 60  # boxes; a larger graph is collapsed
 KEPT = 8  # boxes that are then kept at each end
@@ -215,11 +215,11 @@ def _connection(points: list[Point], across: bool, half: float) -> str:
     for bend in points[1:-1]:
         through += [ahead(bend, -half), ahead(bend, half)]
     through.append(ahead(points[-1], -half))
-    d = f"M{through[0][0]:.1f} {through[0][1]:.1f}"
+    d = f"M{px(*through[0])}"
     for (x0, y0), (x1, y1) in zip(through[:-1], through[1:], strict=True):
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         c0, c1 = ((x, y0), (x, y1)) if across else ((x0, y), (x1, y))
-        d += f"C{c0[0]:.1f} {c0[1]:.1f} {c1[0]:.1f} {c1[1]:.1f} {x1:.1f} {y1:.1f}"
+        d += f"C{px(*c0)} {px(*c1)} {px(x1, y1)}"
     return path(d, PALE, head=True, stroke_width=1.5)
 
 

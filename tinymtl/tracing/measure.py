@@ -23,7 +23,9 @@ from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
 from tinymtl.steps import MGDAUB, Alternating, RandomGrouped, Stage, Step, StepReport
-from tinymtl.tracing.result import Trace, Turn
+from tinymtl.ties import rounding
+from tinymtl.tracing.record import Turn
+from tinymtl.tracing.result import Trace
 
 
 def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
@@ -119,6 +121,7 @@ class _Watched:
     def __init__(self, step: Step):
         self.twin = _twin(step.model)
         self.before = to_host(step.model.vector.data).astype(np.float64)
+        self.rounding = rounding(step.model.vector.dtype)
         self.memories = _fingerprints(step)
 
     def end(self, step: Step, seen: dict[str, Any]) -> None:
@@ -145,10 +148,16 @@ class _Watched:
         _, _, moved = _forward(afterwards, batch, order)
         after = np.array([moved[k].item() for k in tasks])
 
-        change = self.after - self.before
+        before, change = self.before, self.after - self.before
         split = twin.trunk_block.size
         ends = split + np.cumsum([block.size for block in twin.head_blocks])
         head_changes = np.split(change[split:], ends[:-1] - split)
+        heads = np.split(before[split:], ends[:-1] - split)
+        # rounding moves a loss itself, and every parameter that the update has left
+        terms = ((at_theta * before[:split]) ** 2).sum(axis=1)
+        terms += [((h * p) ** 2).sum() for h, p in zip(at_heads, heads, strict=True)]
+        largest = np.fmax(abs(losses), np.where(np.isfinite(after), abs(after), 0.0))
+        noise = (rounding() * largest + self.rounding * np.sqrt(terms)) / 16
         return Turn(
             group=self.group,
             weights=self.weights,
@@ -165,6 +174,8 @@ class _Watched:
             predicted_head=np.array([h @ d for h, d in zip(at_heads, head_changes, strict=True)]),
             actual=after - losses,
             memories=self.touched,
+            noise=noise,
+            rounding=self.rounding,
         )
 
 

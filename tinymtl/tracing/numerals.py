@@ -6,33 +6,45 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from tinymtl.ties import nudged
+
 MINUS = "\N{MINUS SIGN}"
 
 
-def short(value: float, digits: int = 4) -> str:
-    """`value` in a few characters: a whole number, a short decimal or a small fraction where it is one.
+def short(value: float, digits: int = 4, noise: float = 0.0) -> str:
+    """`value` in a few characters: a whole number, a short decimal or a small fraction if it is one.
 
     A fraction has a denominator below 1000 and agrees to 12 digits, so that only numbers computed in float64 from
     whole ones become fractions, and it is one that no decimal can say. Everything else is rounded to `digits`
-    significant digits.
+    significant digits, halves away from zero, and to fewer if `noise`, what rounding may have added, says more than
+    the last of them.
 
     Examples
     --------
     >>> short(48.0), short(-0.25), short(3 / 13), short(2**0.5), short(1.5e-7 / 1.1)
     ('48', '−0.25', '3/13', '1.414', '1.364e−7')
+    >>> short(2**0.5, noise=0.02), short(1e-17, noise=1e-16)
+    ('1.4', '0')
     """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    return (exact(value) or _rounded(value, digits)).replace("-", MINUS)
+    if abs(value) <= noise:
+        return "0"
+    if noise:
+        digits = min(digits, max(1, 1 + math.floor(math.log10(abs(value) / noise))))
+    return (exact(value, noise) or _rounded(value, digits)).replace("-", MINUS)
 
 
-def exact(value: float) -> str | None:
-    """The digits of a whole number, a decimal with up to three places or a small fraction; None for another number."""
-    if not math.isfinite(value):
+def exact(value: float, noise: float = 0.0) -> str | None:
+    """The digits of a whole number, a decimal with up to three places or a small fraction; None for another number.
+
+    What rounding may have added, `noise`, is allowed for; beyond the tenth digit it would make fractions of anything.
+    """
+    if not math.isfinite(value) or noise > 1e-10 * abs(value):
         return None
-    tolerance = 1e-12 * abs(value)
+    tolerance = max(1e-12 * abs(value), noise)
     for places in range(4):
         near = round(value, places)
         if abs(near - value) <= tolerance and abs(near) < 10.0 ** (5 - places):
@@ -49,16 +61,16 @@ def exact(value: float) -> str | None:
 
 
 def _rounded(value: float, digits: int) -> str:
-    text = f"{value:.{digits}g}"
+    text = f"{nudged(value):.{digits}g}"
     if "e" not in text:
         return text
     mantissa, exponent = text.split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-def signed(value: float) -> str:
-    """`short` with a plus sign for a positive number."""
-    return ("+" if value > 0 else "") + short(value, 3)
+def signed(value: float, noise: float = 0.0) -> str:
+    """`short` with three digits, and a plus sign for a positive number."""
+    return ("+" if value > noise else "") + short(value, 3, noise)
 
 
 def degrees(angle: float) -> str:
@@ -67,9 +79,9 @@ def degrees(angle: float) -> str:
     >>> degrees(135.00000000001), degrees(89.7), degrees(90.0)
     ('135°', '89.7°', '90°')
     """
-    near = round(angle)
+    near = round(nudged(angle))
     if near in (0, 90, 180) and abs(angle - near) > 0.05:
-        return f"{angle:.1f}°"
+        return f"{nudged(angle):.1f}°"
     return f"{near}°"
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinymtl.backend import Array
+from tinymtl.ties import CLOSE, nudged, settled
 from tinymtl.tracing.numerals import MINUS, clean, degrees, short, shorten, signed
-from tinymtl.tracing.svg import FALLS, INK, OKABE_ITO, PALE, RISES, blend, box, document, label, line, path
-
-if TYPE_CHECKING:
-    from tinymtl.backend import Array
-    from tinymtl.tracing.result import Trace, Turn
+from tinymtl.tracing.record import Record, Turn
+from tinymtl.tracing.svg import FALLS, INK, OKABE_ITO, PALE, RISES, TINY, blend, box, document, label, line, path, px
 
 LEFT, RIGHT, TOP = 360, 470, 46  # the panels' widths, and the room for their titles
 
 
-def draw_trace(trace: Trace) -> str:
+def draw_trace(trace: Record) -> str:
     """The picture as SVG: on the left the gradients, on the right the losses."""
+    trace = trace.settled()
     names = [clean(name) for name in trace.task_names]
     turn = trace.turns[0]
     shapes, left_height = _arrows(turn, names) if len(names) <= 2 else _cosines(turn, names)
@@ -42,7 +41,7 @@ def _title(x: float, words: str, below: str = "") -> list[str]:
 
 def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
     """One or two gradients in the plane that they span: lengths and angles are true, and v points up."""
-    points = _plane(turn.gram)
+    points = _plane(turn.gram, turn.rounding)
     longest = float(np.abs(points).max())
     v = turn.weights @ points
     up = v if _length(v) > 1e-6 * longest else points[0]
@@ -85,17 +84,18 @@ def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
             shapes += [label(x + 8, y, f"v {short(_length(v), 3)}", font_weight="bold")]
         else:
             shapes += _beside(origin, place(v), "v", short(_length(v), 3), INK)
-    shapes.append(f'<circle cx="{origin[0]:.1f}" cy="{origin[1]:.1f}" r="3.5" fill="{INK}"/>')
+    shapes.append(f'<circle cx="{px(origin[0])}" cy="{px(origin[1])}" r="3.5" fill="{INK}"/>')
     return shapes, TOP + 36 + (high[1] - low[1]) * scale + 40
 
 
-def _plane(gram: Array) -> Array:
+def _plane(gram: Array, rounding: float) -> Array:
     """Points (K, 2) with these inner products, for K ≤ 2."""
     lengths = np.sqrt(gram.diagonal())
     if len(gram) == 1:
         return np.array([[lengths[0], 0.0]])
     along = gram[0, 1] / lengths[0] if lengths[0] > 0 else 0.0
-    return np.array([[lengths[0], 0.0], [along, math.sqrt(max(gram[1, 1] - along * along, 0.0))]])
+    across = float(settled(gram[1, 1] - along * along, rounding * gram[1, 1]))
+    return np.array([[lengths[0], 0.0], [along, math.sqrt(max(across, 0.0))]])
 
 
 def _length(p: Array) -> float:
@@ -115,7 +115,7 @@ def _foot(turn: Turn, v: Point, origin: Point, a: Point, b: Point) -> list[str]:
     size = min(9.0, 0.4 * _length(down))
     down, along = down / _length(down) * size, along / _length(along) * size
     corner = [foot + along, foot + along + down, foot + down]
-    return [path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corner), INK)]
+    return [path("M" + "L".join(px(x, y) for x, y in corner), INK)]
 
 
 def _arc(turn: Turn, origin: Point, a: Point, b: Point) -> list[str]:
@@ -127,15 +127,15 @@ def _arc(turn: Turn, origin: Point, a: Point, b: Point) -> list[str]:
     (x0, y0), (x1, y1) = (
         (origin[0] + radius * math.cos(t), origin[1] + radius * math.sin(t)) for t in (first, second)
     )
-    clockwise = int((second - first) % (2 * math.pi) <= math.pi)
-    return [path(f"M{x0:.1f} {y0:.1f}A{radius:.1f} {radius:.1f} 0 0 {clockwise} {x1:.1f} {y1:.1f}", PALE)]
+    clockwise = int((second - first) % (2 * math.pi) <= math.pi + TINY)
+    return [path(f"M{px(x0, y0)}A{px(radius, radius)} 0 0 {clockwise} {px(x1, y1)}", PALE)]
 
 
 def _beside(start: Point, end: Point, name: str, length: str, colour: str) -> list[str]:
     """A name and a length just beyond an arrow's head."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     reach = math.hypot(dx, dy) or 1.0
-    upright = abs(dx) < 0.5 * reach
+    upright = abs(dx) < 0.5 * reach - TINY
     anchor = "middle" if upright else "start" if dx > 0 else "end"
     x = end[0] + 8 * dx / reach
     y = end[1] + (-22 if upright and dy <= 0 else 16 if upright else 0)
@@ -158,7 +158,7 @@ def _cosines(turn: Turn, names: list[str]) -> tuple[list[str], float]:
 def _hundredths(cosine: float) -> str:
     """−.71: without the 0, so that eight of them fit side by side."""
     return (
-        "–" if math.isnan(cosine) else f"{round(cosine, 2) + 0.0:.2f}".replace("0.", ".").replace("-", MINUS)
+        "–" if math.isnan(cosine) else f"{nudged(cosine):z.2f}".replace("0.", ".").replace("-", MINUS)
     )
 
 
@@ -176,7 +176,7 @@ def _checks(
     top = TOP + (8 if not few else 22 if not slanted else 16 + 4.6 * max(map(len, columns)))
     for j, column in enumerate(columns if few else []):
         x, y = left + (j + 0.5) * cell, top - 6
-        style = {"transform": f"rotate(-40 {x:.1f} {y:.1f})"} if slanted else {}
+        style = {"transform": f"rotate(-40 {px(x, y)})"} if slanted else {}
         shapes.append(label(x, y, column, "start" if slanted else "middle", font_size=11, **style))
     for i, row in enumerate(rows):
         y = top + i * high
@@ -188,7 +188,7 @@ def _checks(
             x, edge = left + j * cell, 1 if few else 0.3
             shapes.append(box(x, y, cell, high, fill=fill, stroke="white", stroke_width=edge))
             if few and 6.2 * len(words[i][j]) <= cell:
-                ink = "white" if s > 0.6 else INK  # dark on every orange
+                ink = "white" if s > 0.6 + CLOSE else INK  # dark on every orange
                 shapes.append(
                     label(x + cell / 2, y + high / 2 + 4, words[i][j], "middle", font_size=11, fill=ink)
                 )
@@ -198,7 +198,7 @@ def _checks(
 # ------------------------------------------------------------ the losses
 
 
-def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]:
+def _bars(trace: Record, turn: Turn, names: list[str]) -> tuple[list[str], float]:
     """A row for each task: the predicted change above the actual one, falling to the left."""
     x0 = LEFT + 12
     shapes = _title(x0, "What became of every loss", "left of the line it fell, right of it it rose")
@@ -209,7 +209,7 @@ def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]
     shapes += [box(x0 + 346, 27, 12, 9, fill=FALLS), box(x0 + 358, 27, 12, 9, fill=RISES)]
     shapes.append(label(x0 + 374, 36, "actual", font_size=11))
     name_width = 8 + 7 * max(len(shorten(name, 18)) for name in names)
-    both = np.stack([turn.predicted, turn.actual])
+    both = np.stack([settled(turn.predicted, turn.noise), turn.actual])
     finite = np.where(np.isfinite(both), both, 0.0)
     room = 64  # for the number at a bar's end
     left, right = x0 + name_width + room, LEFT + RIGHT - 12 - room
@@ -228,7 +228,7 @@ def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]
             style = {"fill": colour} if filled else {"fill": "none", "stroke": INK}
             shapes.append(box(start, y + offset * row, abs(value) * scale, thick, **style))
         actual = float(turn.actual[k])
-        words = signed(actual)
+        words = signed(actual, float(turn.noise[k]))
         end = zero + finite[1, k] * scale
         beside, anchor = (-5, "end") if actual < 0 else (5, "start")
         shapes.append(label(end + beside, y + row * 0.65 + 5, words, anchor, font_size=11))
@@ -236,12 +236,12 @@ def _bars(trace: Trace, turn: Turn, names: list[str]) -> tuple[list[str], float]
     return shapes, top + len(names) * row
 
 
-def _turns(trace: Trace, names: list[str]) -> tuple[list[str], float]:
+def _turns(trace: Record, names: list[str]) -> tuple[list[str], float]:
     """Whose turn moved whose loss."""
     changes = np.stack([turn.actual for turn in trace.turns])
     finite = np.where(np.isfinite(changes), changes, 0.0)
     most = float(np.abs(finite).max())
-    exponent = 3 * math.floor(math.log10(most) / 3) if most else 0
+    exponent = 3 * math.floor(math.log10(most) / 3 + CLOSE) if most else 0
     unit = f"; numbers in 10{''.join(_RAISED[c] for c in str(exponent))}" if exponent and _few(changes) else ""
     x0 = LEFT + 12
     shapes = _title(
@@ -250,7 +250,11 @@ def _turns(trace: Trace, names: list[str]) -> tuple[list[str], float]:
     turns = [", ".join(names[k] for k in turn.group) for turn in trace.turns]
     # the square root lets small changes show; the sign is kept
     strength = -np.sign(finite) * np.sqrt(np.abs(finite) / most) if most else finite
-    words = [[("+" if c > 0 else "") + short(c / 10.0**exponent, 2) for c in row] for row in changes.tolist()]
+    scaled, noise = (values / 10.0**exponent for values in (changes, np.stack([turn.noise for turn in trace.turns])))
+    words = [
+        [("+" if c > 0 else "") + short(c, 2, e) for c, e in zip(*rows, strict=True)]
+        for rows in zip(scaled.tolist(), noise.tolist(), strict=True)
+    ]
     table, bottom = _checks(x0, RIGHT - 36, turns, names, strength, words)
     return shapes + table, bottom
 

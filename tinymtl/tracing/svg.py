@@ -17,6 +17,7 @@ from tinymtl.files import write
 #: Okabe and Ito's eight colours, which stay apart for colour-blind readers: black last.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 FALLS, RISES = OKABE_ITO[0], OKABE_ITO[1]
+TINY = 1e-6  # pixels: less than that decides nothing
 INK, PALE = "#222222", "#8a8a8a"
 
 
@@ -63,23 +64,29 @@ def document(width: float, height: float, shapes: Sequence[str], alt: str) -> st
         f'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L10 5L0 10z" fill="{colour}"/></marker>'
         for i, colour in enumerate((*OKABE_ITO, INK, PALE))
     )
+    w, h = round(width + TINY), round(height + TINY)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" '
+        f'viewBox="0 0 {w} {h}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="12">'
         f"<title>{escape(alt)}</title><defs>{heads}</defs>"
         f'<rect width="100%" height="100%" fill="white"/>{"".join(shapes)}</svg>'
     )
 
 
+def px(*coordinates: float) -> str:
+    """Coordinates to a tenth of a pixel; halves go up on every machine."""
+    return " ".join(f"{value + TINY:z.1f}" for value in coordinates)
+
+
 def label(x: float, y: float, words: str, anchor: str = "start", **style: object) -> str:
     """Text with its baseline at (x, y); `style` is further attributes, an underscore for a hyphen."""
     attributes = _attributes({"fill": INK, **style})
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attributes}>{escape(words)}</text>'
+    return f'<text x="{px(x)}" y="{px(y)}" text-anchor="{anchor}"{attributes}>{escape(words)}</text>'
 
 
 def box(x: float, y: float, width: float, height: float, **style: object) -> str:
     """A rectangle."""
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{_attributes(style)}/>'
+    return f'<rect x="{px(x)}" y="{px(y)}" width="{px(width)}" height="{px(height)}"{_attributes(style)}/>'
 
 
 def path(d: str, colour: str = INK, head: bool = False, **style: object) -> str:
@@ -92,7 +99,7 @@ def line(
     x0: float, y0: float, x1: float, y1: float, colour: str = INK, head: bool = False, **style: object
 ) -> str:
     """A straight line."""
-    return path(f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}", colour, head, **style)
+    return path(f"M{px(x0, y0)}L{px(x1, y1)}", colour, head, **style)
 
 
 def _attributes(style: dict[str, object]) -> str:
@@ -102,4 +109,4 @@ def _attributes(style: dict[str, object]) -> str:
 def blend(colour: str, strength: float) -> str:
     """`colour` mixed with white: 0 is white, 1 the colour."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 + (part - 255) * strength):02x}" for part in parts)
+    return "#" + "".join(f"{round(255 + (part - 255) * strength + TINY):02x}" for part in parts)

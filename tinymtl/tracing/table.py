@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.ties import nudged, rounding
+from tinymtl.tracing.explain import sentences
 from tinymtl.tracing.numerals import clean, clip, degrees, short, shorten, vector
-
-if TYPE_CHECKING:
-    from tinymtl.tracing.result import Trace, Turn
+from tinymtl.tracing.record import Record, Turn
 
 WIDTH = 100
 GAP = "…"
 
 
-def text(trace: Trace) -> str:
+def text(trace: Record) -> str:
     """The trace in at most 100 columns; of many tasks or turns, the first and the last."""
+    trace = trace.settled()
     lines = [*_opening(trace)]
     several = len(trace.turns) > 1
     for i in some(len(trace.turns), 4):
@@ -38,14 +37,14 @@ def text(trace: Trace) -> str:
 
 
 def some(count: int, room: int) -> list[int | None]:
-    """The indices 0 … count−1 where they fit into `room`; otherwise the first and last ones with None between."""
+    """The indices 0 … count−1 if they fit into `room`; otherwise the first and last ones with None between."""
     if count <= room:
         return list(range(count))
     first = (room + 1) // 2
     return [*range(first), None, *range(count - room + first, count)]
 
 
-def _opening(trace: Trace) -> list[str]:
+def _opening(trace: Record) -> list[str]:
     tasks = "1 task" if len(trace.task_names) == 1 else f"{len(trace.task_names)} tasks"
     if trace.x_shape is None:
         batch = "no data (an analytic problem)"
@@ -58,7 +57,7 @@ def _opening(trace: Trace) -> list[str]:
     ]
 
 
-def turn_title(trace: Trace, i: int) -> str:
+def turn_title(trace: Record, i: int) -> str:
     """turn 2 of 2: task right only."""
     return f"turn {i + 1} of {len(trace.turns)}: {clean(trace.turns[i].label)}"
 
@@ -66,45 +65,42 @@ def turn_title(trace: Trace, i: int) -> str:
 # ------------------------------------------------------------ the table of numbers
 
 
-def headings(trace: Trace) -> list[str]:
+def headings(trace: Record) -> list[str]:
     """The columns' names."""
     through = ["by trunk", "by head"] if trace.heads_have_parameters else ["by trunk"]
     return ["loss", "‖gₖ‖ Z", "‖gₖ‖ θ", "weight", "gₖ·v", *through, "actual", "gap"]
 
 
-def rows(trace: Trace, turn: Turn) -> Array:
-    """The table's numbers, a row for each task; NaN where there is nothing to say."""
-    size = turn.v.size
-    columns = [
-        turn.losses,
-        turn.norms_z,
-        turn.norms if size else np.full_like(turn.losses, np.nan),
-        turn.weights,
-        turn.descent if size else np.full_like(turn.losses, np.nan),
-        turn.predicted_trunk,
-        *([turn.predicted_head] if trace.heads_have_parameters else []),
-        turn.actual,
-        turn.gap,
-    ]
-    return np.stack(columns, axis=1)
+def rows(trace: Record, turn: Turn) -> tuple[Array, Array]:
+    """The table's numbers, a row for each task, NaN where there is nothing to say; and how far each may be rounding."""
+    nothing, exact = np.full_like(turn.losses, np.nan), np.zeros_like(turn.losses)
+    norms, descent = (turn.norms, turn.descent) if turn.v.size else (nothing, nothing)
+    by_head = [turn.predicted_head] if trace.heads_have_parameters else []
+    changes = [turn.predicted_trunk, *by_head, turn.actual, turn.gap]
+    numbers = [turn.losses, turn.norms_z, norms, turn.weights, descent, *changes]
+    noise = [exact, exact, exact, exact, turn.descent_noise, *[turn.noise] * len(changes)]
+    return np.stack(numbers, axis=1), np.stack(noise, axis=1)
 
 
-def _aligned(trace: Trace, turn: Turn) -> list[str]:
-    return _fit(trace, headings(trace), rows(trace, turn), "change of the loss")
+def _aligned(trace: Record, turn: Turn) -> list[str]:
+    return _fit(trace, headings(trace), *rows(trace, turn))
 
 
-def _totals(trace: Trace) -> list[str]:
-    total = [sum(getattr(turn, name) for turn in trace.turns) for name in ("predicted", "actual", "gap")]
-    return _fit(trace, ["predicted", "actual", "gap"], np.stack(total, axis=1), "change of the loss")
+def _totals(trace: Record) -> list[str]:
+    columns = ["predicted", "actual", "gap"]
+    total = [sum(getattr(turn, name) for turn in trace.turns) for name in columns]
+    noise = sum(turn.noise for turn in trace.turns)
+    return _fit(trace, columns, np.stack(total, axis=1), np.stack([noise] * len(columns), axis=1))
 
 
-def _fit(trace: Trace, columns: list[str], numbers: Array, title: str) -> list[str]:
+def _fit(trace: Record, columns: list[str], numbers: Array, noise: Array) -> list[str]:
     """The rows with aligned columns, with as many digits and as much of the names as 100 columns hold."""
     shown = some(len(trace.task_names), 12)
     names = [GAP if k is None else clean(trace.task_names[k]) for k in shown]
     for digits, name_width, space in ((4, 24, 2), (3, 24, 2), (3, 16, 1), (3, 8, 1), (2, 8, 1)):
         left = ["task", *(shorten(name, name_width) for name in names)]
-        cells = [columns, *([GAP] * len(columns) if k is None else _cells(numbers[k], digits) for k in shown)]
+        cells = [columns]
+        cells += [[GAP] * len(columns) if k is None else _cells(numbers[k], noise[k], digits) for k in shown]
         widths = [max(len(row[j]) for row in cells) for j in range(len(columns))]
         first = max(len(name) for name in left)
         lines = [
@@ -114,17 +110,18 @@ def _fit(trace: Trace, columns: list[str], numbers: Array, title: str) -> list[s
         ]
         if len(lines[0]) <= WIDTH:
             break
-    return [title.rjust(len(lines[0])), *lines]
+    return ["change of the loss".rjust(len(lines[0])), *lines]
 
 
-def _cells(numbers: Sequence[float], digits: int) -> list[str]:
-    return ["–" if np.isnan(value) else short(float(value), digits) for value in numbers]
+def _cells(numbers: Array, noise: Array, digits: int) -> list[str]:
+    pairs = zip(numbers.tolist(), noise.tolist(), strict=True)
+    return ["–" if np.isnan(value) else short(value, digits, least) for value, least in pairs]
 
 
 # ------------------------------------------------------------ the Gram matrix and the rest
 
 
-def _gram(trace: Trace) -> list[str]:
+def _gram(trace: Record) -> list[str]:
     turn = trace.turns[0]
     shown = some(len(trace.task_names), 6)
     names = [GAP if k is None else shorten(clean(trace.task_names[k]), 10) for k in shown]
@@ -140,7 +137,7 @@ def _gram(trace: Trace) -> list[str]:
     return [*lines, ""]
 
 
-def gram_title(trace: Trace) -> str:
+def gram_title(trace: Record) -> str:
     """What the matrix is, and who computed it."""
     turn = trace.turns[0]
     return (
@@ -153,13 +150,14 @@ def gram_cell(turn: Turn, i: int | None, j: int | None) -> str:
     if i is None or j is None:
         return GAP
     if i >= j:
-        return short(float(turn.gram[i, j]), 4)
+        noise = 0.0 if i == j else turn.rounding * float(np.prod(np.sqrt(turn.gram.diagonal()[[i, j]])))
+        return short(float(turn.gram[i, j]), 4, noise)
     if np.isnan(turn.cosines[i, j]):
         return "–"
-    return f"{short(round(float(turn.cosines[i, j]), 2))}, {degrees(float(turn.angles[i, j]))}"
+    return f"{short(round(nudged(float(turn.cosines[i, j])), 2))}, {degrees(float(turn.angles[i, j]))}"
 
 
-def facts(trace: Trace) -> list[str]:
+def facts(trace: Record) -> list[str]:
     """What belongs to the step and not to one task: v, the certificate, passes, memories."""
     lines = []
     for turn in trace.turns[:1]:
@@ -170,11 +168,10 @@ def facts(trace: Trace) -> list[str]:
         lines.append(f"{which}: {lengths}{_spelled_out(turn)}")
     solved = trace.min_norm
     if solved is not None:
-        rounding = 1e-12 * float(trace.turns[0].gram.diagonal().max())
-        proof = "optimal to rounding" if solved.gap <= rounding else "‖v − v*‖² is at most that"
-        proof = "α is optimal" if solved.gap == 0 else proof
+        noise = rounding() * float(trace.turns[0].gram.diagonal().max())
+        proof = "α is optimal" if solved.gap == 0 else "‖v − v*‖² is at most that"
         lines.append(
-            f"min-norm on {trace.turns[0].space}: αᵀGα = {short(solved.squared_norm)}, "
+            f"min-norm on {trace.turns[0].space}: αᵀGα = {short(solved.squared_norm, noise=noise)}, "
             f"certificate: gap {short(solved.gap, 2)} ({proof})"
         )
     rate = trace.learning_rate
@@ -197,7 +194,7 @@ def facts(trace: Trace) -> list[str]:
 
 
 def _spelled_out(turn: Turn) -> str:
-    """v itself where it is short enough to read."""
+    """v itself if it is short enough to read."""
     if turn.v_z.size <= 3 and turn.space == "Z":
         return f"; on Z v = {vector(turn.v_z.tolist())}"
     return f"; v = {vector(turn.v.tolist())}" if 0 < turn.v.size <= 4 else ""
@@ -215,15 +212,16 @@ _LEFT = ";border-left:1px solid #8a8a8a"
 _LINE = ";border-top:1px solid #8a8a8a"
 
 
-def html(trace: Trace) -> str:
+def html(trace: Record) -> str:
     """The table as HTML, complete in itself: inline styles, no script. It leaves out what `text` does, but less."""
+    trace = trace.settled()
     columns = headings(trace)
     names = [clean(name) for name in trace.task_names]
     gram = names if len(names) <= 6 else []
     width = 1 + len(columns) + len(gram)
     opening = escape(". ".join(_opening(trace)))
     parts = [f'<table style="border-collapse:collapse"><caption style="{_NAME}"><b>{opening}</b>']
-    parts.append(f'<br>{escape(trace.explain())}</caption><thead><tr><td colspan="6"></td>')
+    parts.append(f'<br>{escape(" ".join(sentences(trace)))}</caption><thead><tr><td colspan="6"></td>')
     parts.append(f'<th colspan="{len(columns) - 5}" style="{_NAME}{_LEFT}">change of the loss</th>')
     if gram:
         parts.append(f'<th colspan="{len(gram)}" style="{_NAME}{_LEFT}">{escape(gram_title(trace))}</th>')
@@ -242,15 +240,15 @@ def html(trace: Trace) -> str:
     return "".join(parts)
 
 
-def _task_rows(trace: Trace, turn: Turn, names: list[str], gram: bool) -> list[str]:
-    numbers = rows(trace, turn)
+def _task_rows(trace: Record, turn: Turn, names: list[str], gram: bool) -> list[str]:
+    numbers, noise = rows(trace, turn)
     parts = []
     for k in some(len(names), 40 if len(trace.turns) == 1 else 12):
         if k is None:
             parts.append(_row("td", GAP, [GAP] * numbers.shape[1]))
         else:
             matrix = [gram_cell(turn, k, j) for j in range(len(names))] if gram else []
-            parts.append(_row("td", names[k], _cells(numbers[k], 4) + matrix))
+            parts.append(_row("td", names[k], _cells(numbers[k], noise[k], 4) + matrix))
     return parts
 
 
