@@ -18,6 +18,7 @@ FLOORS = [
     ["checks", "files", "ties"],
     ["backend"],
     ["kernels"],
+    ["fake_cupy"],
     ["autodiff"],
     ["nn"],
     ["optim", "hull"],
@@ -190,7 +191,7 @@ def test_the_walk_finds_arithmetic():
 
 def modules_after(statement):
     code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
     assert run.returncode == 0, run.stderr
     return {module.split(".")[0] for module in run.stdout.split()}
 

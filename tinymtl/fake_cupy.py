@@ -1,399 +1,401 @@
-"""A stand-in for CuPy on a machine without a GPU: NumPy underneath, CuPy's rules on top, and a tally.
+"""A fake CuPy for a machine without a GPU: NumPy underneath, CuPy's rules on top, and a tally.
 
-It refuses what CuPy 14 refuses (host and device arrays in one expression, NumPy functions on device arrays,
-implicit conversion to NumPy, names that CuPy lacks) and some of what CuPy merely makes slow or undefined
-(duplicate indices in an assignment). It counts what a GPU would feel: launches (kernels), uploads, and
-synchronisations; within `no_sync()` the latter two are errors. Views cost nothing, as on a device.
+Within `pretend_gpu()` this module stands in for CuPy, so that `model.to(device="cuda")` works on any computer and the
+library takes the very paths that it takes on a GPU. It refuses what CuPy 14 refuses (host and device arrays in one
+expression, NumPy's functions on device arrays, names that CuPy lacks) and one thing that CuPy leaves undefined
+(duplicate indices in an assignment). It counts what a GPU would be asked for: launches, uploads, and reads, for which
+the host may have to wait; within `no_transfers()` the latter two are errors. Views and allocations cost nothing.
 
-It proves nothing about speed, CUDA source, races or rounding; those need a GPU (marker `gpu`) or a compiler.
-
-    cupy = fake_cupy.install()     # sys.modules["cupy"]
-    fake_cupy.uninstall()
+It counts and does not measure: nothing about speed, memory, CUDA source, races or rounding is proven here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import operator
 import sys
 import time
 import types
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from tinymtl import kernels
+from tinymtl.backend import Array
 
-NAMES = json.loads((Path(__file__).parent / "cupy_names.json").read_text())  # the names that CuPy 14.2.0 has
-MODULES = ("cupy", "cupyx", "cupy.cuda", "cupy.cuda.runtime", "cupy.random", "cupy.linalg", "cupy.lib")
-
-# Functions and methods whose result shares memory with their argument: no kernel runs.
-VIEWS = {
-    "broadcast_to", "expand_dims", "transpose", "swapaxes", "moveaxis", "squeeze", "reshape", "ravel", "view",
-    "as_strided", "sliding_window_view", "diagonal", "empty", "empty_like", "result_type", "may_share_memory",
-    "shares_memory", "T",
-}  # fmt: skip
+#: The names that CuPy 14.2.0 has: of the package, of its arrays, of cupy.linalg.
+NAMES = json.loads(resources.files("tinymtl").joinpath("cupy_names.json").read_text())
+FREE = {"empty", "empty_like", "result_type", "may_share_memory", "shares_memory"}  # nothing runs on the device
+MIXED = "a host array met a device array: bring it over with to_device first"
 
 
 class Tally:
-    """What has happened on the device since `reset`."""
+    """What the fake device was asked for since the last `reset`.
+
+    Attributes
+    ----------
+    log : list of str
+        Every event, in order.
+    launches : int
+        Operations put into the device's queue; the host goes on at once.
+    uploads : int
+        Arrays copied from the host.
+    reads : int
+        Values copied to the host: each needs everything before it to be done.
+    waits : int
+        Reads that found operations in the queue, for which the host had to wait.
+    """
 
     def __init__(self) -> None:
+        self.transfers_forbidden = False
         self.reset()
-        self.forbidden = False
 
     def reset(self) -> None:
-        self.launches = self.uploads = self.syncs = 0
+        """Count from zero."""
         self.log: list[str] = []
+        self.launches = self.uploads = self.reads = self.waits = 0
+        self._queued = False
 
     def launch(self, name: str) -> None:
+        """An operation is put into the queue."""
         self.launches += 1
+        self._queued = True
         self.log.append(name)
 
-    def upload(self, why: str) -> None:
-        self._transfer(why)
+    def upload(self, what: str = "upload") -> None:
+        """An array is copied from the host."""
+        self._transfer(what)
         self.uploads += 1
 
-    def sync(self, why: str) -> None:
-        self._transfer(why)
-        self.syncs += 1
+    def read(self, how: str) -> None:
+        """The host looks at a value."""
+        self._transfer(how)
+        self.reads += 1
+        self.waits += self._queued
+        self._queued = False
 
-    def _transfer(self, why: str) -> None:
-        if self.forbidden:
-            raise RuntimeError(f"{why} inside no_sync(): host and device wait for each other here")
-        self.log.append(why)
+    def _transfer(self, what: str) -> None:
+        if self.transfers_forbidden:
+            raise RuntimeError(f"{what} within no_transfers()")
+        self.log.append(what)
 
 
 tally = Tally()
 
 
-@contextlib.contextmanager
-def no_sync():
-    """A region in which any transfer between host and device raises."""
-    tally.forbidden = True
+@contextmanager
+def pretend_gpu() -> Iterator[Tally]:
+    """Within it device "cuda" is the fake one; arrays made there are of no use afterwards.
+
+    Examples
+    --------
+    >>> from tinymtl.backend import to_device
+    >>> with pretend_gpu() as tally:
+    ...     x = to_device([1.0, 2.0], "cuda")
+    ...     y = float((x * x).sum())
+    >>> y, tally.log
+    (5.0, ['upload', 'mul', 'sum', 'float(x)'])
+    """
+    before = sys.modules.get("cupy")
+    sys.modules["cupy"] = _cupy()
+    tally.reset()
     try:
         yield tally
     finally:
-        tally.forbidden = False
+        del sys.modules["cupy"]
+        if before is not None:
+            sys.modules["cupy"] = before
 
 
-class ndarray:
-    """A device array."""
+@contextmanager
+def no_transfers() -> Iterator[None]:
+    """Within it every transfer between host and device raises RuntimeError."""
+    tally.transfers_forbidden = True
+    try:
+        yield
+    finally:
+        tally.transfers_forbidden = False
 
-    __array_priority__ = 100
-    __hash__ = None
 
-    def __init__(self, array: np.ndarray) -> None:
-        self._host = array
+# ------------------------------------------------------------ arrays
+
+
+class ndarray:  # noqa: N801 (CuPy's name)
+    """An array on the fake device."""
+
+    __hash__ = None  # type: ignore[assignment]  # == compares the elements
+
+    def __init__(self, host: Array) -> None:
+        self._host = host
 
     # what CuPy refuses
 
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` explicitly.")
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise TypeError("a device array does not become a host array by itself: use to_host(x), which waits")
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        raise TypeError(f"np.{ufunc.__name__} met a device array: use xp.{ufunc.__name__}, and no host arrays with it")
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, np.ndarray) for value in inputs):
+            raise TypeError(MIXED)
+        raise TypeError(f"np.{ufunc.__name__} met a device array: use xp.{ufunc.__name__}")
 
-    def __array_function__(self, function, kinds, args, kwargs):
+    def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
         raise TypeError(f"np.{function.__name__} met a device array: use xp.{function.__name__}")
 
-    def __index__(self):
-        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+    def __index__(self) -> int:
+        raise TypeError("a device array is not an index on the host: int(x) is, and waits")
 
-    # what waits for the device
+    # what the host has to wait for
 
-    def get(self, **_):
-        tally.sync(".get()")
+    def get(self) -> Array:
+        """A copy on the host."""
+        tally.read(".get()")
         return self._host.copy()
 
-    def item(self, *args):
-        tally.sync(".item()")
+    def item(self, *args: Any) -> Any:
+        """One element as a Python number."""
+        tally.read(".item()")
         return self._host.item(*args)
 
-    def tolist(self):
-        tally.sync(".tolist()")
+    def tolist(self) -> Any:
+        """All elements as Python numbers."""
+        tally.read(".tolist()")
         return self._host.tolist()
 
-    def __float__(self):
-        tally.sync("float(x)")
+    def __float__(self) -> float:
+        tally.read("float(x)")
         return float(self._host)
 
-    def __int__(self):
-        tally.sync("int(x)")
+    def __int__(self) -> int:
+        tally.read("int(x)")
         return int(self._host)
 
-    def __bool__(self):
-        tally.sync("if x:")
+    def __bool__(self) -> bool:
+        tally.read("if x:")
         return bool(self._host)
 
-    def __repr__(self):
-        tally.sync("repr(x)")
+    def __repr__(self) -> str:
+        tally.read("print(x)")
         return repr(self._host)
 
     # the rest
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._host)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self._host)))
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         key = _index(index)
-        out = self._host[key]
-        if not (isinstance(out, np.ndarray) and np.may_share_memory(out, self._host)) and not _is_basic(index):
+        if any(isinstance(part, np.ndarray) for part in _parts(key)):  # otherwise the result is a view
             tally.launch("take")
-        return _device(out)
+        return _to_device(self._host[key])
 
-    def __setitem__(self, index, value):
+    def __setitem__(self, index: Any, value: Any) -> None:
         key = _index(index)
-        for part in key if isinstance(key, tuple) else (key,):
-            picks = isinstance(part, np.ndarray) and part.dtype != bool and not isinstance(key, tuple)
-            if picks and len(np.unique(part)) < part.size:
-                raise IndexError("duplicate indices in an assignment: which value stays is undefined in CuPy")
+        if isinstance(key, np.ndarray) and key.dtype != bool and len(np.unique(key)) < key.size:
+            raise IndexError("duplicate indices in an assignment: which value stays is undefined in CuPy")
         tally.launch("setitem")
-        self._host[key] = _host(value)
+        self._host[key] = _to_host(value)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name not in NAMES["ndarray"]:
-            raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
+            raise AttributeError(f"cupy.ndarray has no attribute {name!r} (CuPy {NAMES['version']})")
         value = getattr(self._host, name)
-        return _wrap(value, name, self._host) if callable(value) else _device(value)
-
-    @property
-    def dtype(self):
-        return self._host.dtype
-
-    @property
-    def shape(self):
-        return self._host.shape
+        return _operation(value, name, self._host) if callable(value) else _to_device(value)
 
 
-def _binary(name):
-    function = getattr(operator, name)
-    in_place = name.startswith("i") and name not in ("invert",)
-
-    def method(self, other):
-        if isinstance(other, np.ndarray | list | tuple):
-            raise TypeError(f"Unsupported type {type(other)}")
+def _operator(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: ndarray, *others: Any) -> Any:
+        operands = [self._host, *map(_to_host, others)]
+        if any(isinstance(value, list | tuple) for value in operands):
+            raise TypeError(f"CuPy's {name} takes device arrays and numbers, not lists and tuples")
         tally.launch(name)
-        out = function(self._host, _host(other))
-        return self if in_place and out is self._host else _device(out)
-
-    def reflected(self, other):
-        if not np.isscalar(other):
-            raise TypeError(f"Unsupported type {type(other)}")
-        tally.launch(name)
-        return _device(function(other, self._host))
-
-    return method, reflected
-
-
-for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]:
-    _method, _reflected = _binary(_name)
-    setattr(ndarray, f"__{_name}__", _method)
-    setattr(ndarray, f"__r{_name}__", _reflected)
-    setattr(ndarray, f"__i{_name}__", _binary("i" + _name)[0])
-for _name in ["lt", "le", "eq", "ne", "gt", "ge", "and_", "or_", "xor"]:
-    setattr(ndarray, f"__{_name.strip('_')}__", _binary(_name)[0])
-
-
-def _unary(name):
-    function = getattr(operator, name)
-
-    def method(self):
-        tally.launch(name)
-        return _device(function(self._host))
+        result = function(*operands)
+        return self if result is self._host else _to_device(result)
 
     return method
 
 
-for _name in ["neg", "pos", "abs", "invert"]:
-    setattr(ndarray, f"__{_name}__", _unary(_name))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    _function = getattr(operator, _name)
+    setattr(ndarray, f"__{_name}__", _operator(_name, _function))
+    setattr(ndarray, f"__r{_name}__", _operator(_name, lambda a, b, f=_function: f(b, a)))
+    setattr(ndarray, f"__i{_name}__", _operator(f"i{_name}", getattr(operator, f"i{_name}")))
+for _name in ("lt", "le", "eq", "ne", "gt", "ge", "and", "or", "xor", "neg", "pos", "abs", "invert"):
+    setattr(ndarray, f"__{_name}__", _operator(_name, getattr(operator, f"__{_name}__")))
 
 
-def _is_basic(index):
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) for part in parts)
+def _parts(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else (index,)
 
 
-def _index(index):
+def _index(index: Any) -> Any:
+    """`index` with arrays of the host, which is what NumPy's arrays take."""
     if isinstance(index, tuple):
-        return tuple(_index(part) for part in index)
+        return tuple(map(_index, index))
     if isinstance(index, list | np.ndarray):
-        tally.upload("an index from the host")
+        tally.upload()
         return np.asarray(index)
     if isinstance(index, ndarray):
         if index.dtype == bool:
-            tally.sync("a boolean index, whose result's shape depends on the data")
+            tally.read("x[mask]")  # how long the result is depends on the values
         return index._host
     return index
 
 
-def _host(value):
+def _to_host(value: Any) -> Any:
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
-        raise TypeError(f"Unsupported type {np.ndarray}: a host array where a device array is expected")
-    if isinstance(value, list | tuple):
-        return type(value)(_host(part) for part in value)
-    return value
+        raise TypeError(MIXED)
+    return type(value)(map(_to_host, value)) if isinstance(value, list | tuple) else value
 
 
-def _device(value):
+def _to_device(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return ndarray(np.asarray(value))
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_device(part) for part in value)
-    return value
+    return type(value)(map(_to_device, value)) if isinstance(value, list) else value
 
 
-def _wrap(function, name, owner=None):
-    is_ufunc = isinstance(function, np.ufunc)
+def _operation(function: Callable[..., Any], name: str, owner: Array | None = None) -> Callable[..., Any]:
+    """`function` on device arrays: one launch, unless its result is a view of an argument, or of its `owner`."""
 
     @functools.wraps(function, updated=())
-    def call(*args, **kwargs):
-        if is_ufunc and any(isinstance(arg, list | tuple) for arg in args):
-            raise TypeError(f"Unsupported type {list}: CuPy's {name} takes device arrays and scalars")
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if isinstance(function, np.ufunc) and any(isinstance(value, list | tuple) for value in args):
+            raise TypeError(f"CuPy's {name} takes device arrays and numbers, not lists and tuples")
         out = kwargs.get("out")
-        result = function(*_host(args), **{key: _host(value) for key, value in kwargs.items()})
-        shared = isinstance(result, np.ndarray) and owner is not None and np.may_share_memory(result, owner)
-        if name not in VIEWS | {"astype"} or (name in ("reshape", "ravel", "astype") and not shared):
+        values = _to_host(args)
+        result = function(*values, **{key: _to_host(value) for key, value in kwargs.items()})
+        if name in ("concatenate", "stack"):
+            result = np.ascontiguousarray(result)  # as CuPy has it; NumPy may choose another order
+        arrays = [value for value in (owner, *values) if isinstance(value, np.ndarray)]
+        view = isinstance(result, np.ndarray) and any(np.may_share_memory(result, array) for array in arrays)
+        if out is not None or not (view or name in FREE):
             tally.launch(name)
-        return out if out is not None else _device(result)
+        return _to_device(result) if out is None else out
 
-    if is_ufunc and name in ("add", "subtract", "maximum", "minimum"):
-        call.at = lambda x, index, value: (tally.launch("add.at"), function.at(x._host, _index(index), _host(value)))
+    if isinstance(function, np.ufunc):
+        call.at = functools.partial(_at, function, name)  # type: ignore[attr-defined]
     return call
+
+
+def _at(function: np.ufunc, name: str, x: ndarray, index: Any, value: Any) -> None:
+    tally.launch(f"{name}.at")
+    function.at(x._host, _index(index), _to_host(value))
+
+
+# ------------------------------------------------------------ the module
 
 
 class _Module(types.ModuleType):
     """A module of CuPy's: NumPy's functions under the names that CuPy has."""
 
-    def __init__(self, name, source, names):
+    def __init__(self, name: str, numpy: types.ModuleType, names: list[str]) -> None:
         super().__init__(name)
-        self._source, self._names = source, set(names)
+        self._numpy, self._names = numpy, frozenset(names)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name not in self._names:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} (CuPy {NAMES['version']})")
-        value = getattr(self._source, name)
-        return value if isinstance(value, type) or not callable(value) else _wrap(value, name)
+            raise AttributeError(f"{self.__name__} has no {name!r} (CuPy {NAMES['version']})")
+        value = getattr(self._numpy, name)
+        if isinstance(value, types.ModuleType):
+            raise AttributeError(f"this fake has no {self.__name__}.{name}")
+        return value if isinstance(value, type) or not callable(value) else _operation(value, name)
 
 
-def _asarray(x, dtype=None, copy=None, order="K", **_):
-    if isinstance(x, ndarray):
-        if copy is None and (dtype is None or x.dtype == dtype) and (order == "K" or x._host.flags.c_contiguous):
-            return x
-        tally.launch("copy")
-        return ndarray(np.array(x._host, dtype=dtype, order=order))
-    tally.upload("an upload of host values")
-    return ndarray(np.array(_host(x) if isinstance(x, list | tuple) else x, dtype=dtype))
+def _cupy() -> types.ModuleType:
+    """A fake module."""
+    strides, device = np.lib.stride_tricks, {"name": b"a fake device"}
+    cupy: Any = _Module("cupy", np, NAMES["cupy"])
+    cupy.__version__ = NAMES["version"] + "+fake"
+    cupy.ndarray, cupy.RawModule = ndarray, RawModule
+    cupy.array, cupy.asarray, cupy.ascontiguousarray = _array, _asarray, _ascontiguousarray
+    cupy.asnumpy = lambda x: x.get() if isinstance(x, ndarray) else np.asarray(x)
+    cupy.is_available = lambda: True
+    cupy.linalg = _Module("cupy.linalg", np.linalg, NAMES["linalg"])
+    tricks = {name: _operation(getattr(strides, name), name) for name in ("as_strided", "sliding_window_view")}
+    cupy.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(**tricks))
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda number: device)
+    elapsed = lambda begin, end: 1e3 * (end.time - begin.time)  # noqa: E731
+    cupy.cuda = types.SimpleNamespace(runtime=runtime, Event=Event, get_elapsed_time=elapsed)
+    module: types.ModuleType = cupy
+    return module
 
 
-def _array(x, dtype=None, copy=True, **_):
-    return _asarray(x, dtype, copy=True if copy and isinstance(x, ndarray) else None)
+def _asarray(values: Any, dtype: Any = None, order: str = "K") -> ndarray:
+    if not isinstance(values, ndarray):
+        tally.upload()
+        return ndarray(np.array(_to_host(values) if isinstance(values, list | tuple) else values, dtype=dtype))
+    if dtype in (None, values.dtype) and (order == "K" or values.flags.c_contiguous):
+        return values
+    return _copy(values, dtype, order)
 
 
-def _ascontiguousarray(x, dtype=None):
-    if x._host.flags.c_contiguous and dtype in (None, x.dtype):
-        return x
+def _array(values: Any, dtype: Any = None, copy: bool = True) -> ndarray:
+    return _copy(values, dtype) if copy and isinstance(values, ndarray) else _asarray(values, dtype)
+
+
+def _copy(values: ndarray, dtype: Any, order: Any = "K") -> ndarray:
+    tally.launch("copy")
+    return ndarray(np.array(values._host, dtype=dtype, order=order))
+
+
+def _ascontiguousarray(values: ndarray, dtype: Any = None) -> ndarray:
+    if values.flags.c_contiguous and dtype in (None, values.dtype):
+        return values
     tally.launch("ascontiguousarray")
-    return ndarray(np.ascontiguousarray(x._host, dtype))
+    return ndarray(np.ascontiguousarray(values._host, dtype))
 
 
 class RawModule:
-    """Runs, in place of each kernel, its NumPy twin, and refuses arguments that a kernel would misread."""
+    """Runs, in the place of each kernel, its NumPy twin, and refuses arguments that a kernel would misread."""
 
-    def __init__(self, code, options=()):
+    def __init__(self, code: str) -> None:
         self._code = code
 
-    def get_function(self, name):
+    def get_function(self, name: str) -> Callable[..., None]:
+        """The kernel of that name."""
         if f"void {name}(" not in self._code:
             raise RuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
-        return functools.partial(self._run, kernels.TWINS[name])
+        return functools.partial(_run, name)
 
-    def _run(self, twin, grid, block, args):
-        values = []
-        for value in args:
-            if isinstance(value, ndarray):
-                if not value._host.flags.c_contiguous:
-                    raise ValueError(f"kernel {twin.__name__}: a strided array would be read as a contiguous one")
-                values.append(value._host)
-            elif isinstance(value, np.int64) and isinstance(values[-1], np.ndarray):
-                if value != values[-1].size:
-                    raise ValueError(f"kernel {twin.__name__}: a size of {value} for an array of {values[-1].size}")
-                values.append(None)
-            elif isinstance(value, np.generic):
-                values.append(value.item())
-            else:
-                raise TypeError(f"kernel {twin.__name__}: {type(value)} is no device array and no NumPy scalar")
-        if grid[0] * block[0] < values[0].size:
-            raise ValueError(f"kernel {twin.__name__}: {grid[0]} × {block[0]} threads for {values[0].size} elements")
-        tally.launch(twin.__name__)
-        twin(*(value for value in values if value is not None))
+
+def _run(name: str, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+    values: list[Any] = []
+    after_array = False
+    for value in arguments:
+        if isinstance(value, ndarray):
+            if not value.flags.c_contiguous:
+                raise ValueError(f"kernel {name}: a strided array would be read as a contiguous one")
+            values.append(value._host)
+        elif not isinstance(value, np.generic):
+            raise TypeError(f"kernel {name}: {type(value)} is neither a device array nor a NumPy scalar")
+        elif not after_array:
+            values.append(value.item())
+        elif value != values[-1].size:  # after every array a kernel gets its size, which the twin does not need
+            raise ValueError(f"kernel {name}: a size of {value} for an array of {values[-1].size}")
+        after_array = isinstance(value, ndarray)
+    if grid[0] * block[0] < values[0].size:
+        raise ValueError(f"kernel {name}: {grid[0]} × {block[0]} threads for {values[0].size} elements")
+    tally.launch(name)
+    kernels.TWINS[name](*values)
 
 
 class Event:
-    """A moment on the device's clock."""
+    """A moment on the device's clock, which here is the host's."""
 
     time: float
 
-    def record(self):
+    def record(self) -> None:
+        """The moment is now."""
         self.time = time.perf_counter()
 
-    def synchronize(self):
-        tally.sync("event.synchronize()")
-
-
-class _Generator:
-    """CuPy's Generator, which has no normal, permutation or shuffle."""
-
-    def __init__(self, seed=None):
-        self._generator = np.random.default_rng(seed)
-
-    def __getattr__(self, name):
-        if name not in NAMES["generator"]:
-            raise AttributeError(f"cupy.random.Generator has no method {name!r}")
-        return _wrap(getattr(self._generator, name), name)
-
-
-def install() -> types.ModuleType:
-    """Put the fake in sys.modules under CuPy's names and return it."""
-    cupy = _Module("cupy", np, NAMES["cupy"])
-    cupy.ndarray, cupy.__version__ = ndarray, NAMES["version"] + "+fake"
-    cupy.array, cupy.asarray, cupy.ascontiguousarray = _array, _asarray, _ascontiguousarray
-    cupy.asnumpy = lambda x, **_: x.get() if isinstance(x, ndarray) else np.asarray(x)
-    cupy.get_array_module = lambda *a: cupy if any(isinstance(x, ndarray) for x in a) else np
-    cupy.is_available = lambda: True
-    cupy.RawModule = RawModule
-    cupy.linalg = _Module("cupy.linalg", np.linalg, NAMES["linalg"])
-    cupy.lib = types.ModuleType("cupy.lib")
-    cupy.lib.stride_tricks = types.SimpleNamespace(
-        as_strided=_wrap(np.lib.stride_tricks.as_strided, "as_strided"),
-        sliding_window_view=_wrap(np.lib.stride_tricks.sliding_window_view, "sliding_window_view"),
-    )
-    cupy.random = types.ModuleType("cupy.random")
-    cupy.random.default_rng, cupy.random.Generator = _Generator, _Generator
-    cupy.cuda = types.ModuleType("cupy.cuda")
-    cupy.cuda.is_available = lambda: True
-    cupy.cuda.runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: 1,
-        deviceSynchronize=lambda: None,
-        getDeviceProperties=lambda device: {"name": b"a fake device"},
-    )
-    cupy.cuda.Event, cupy.cuda.get_elapsed_time = Event, lambda begin, end: 1e3 * (end.time - begin.time)
-    cupyx = types.ModuleType("cupyx")
-    cupyx.scatter_add = lambda a, index, value: np.add.at(a._host, _index(index), _host(value))
-    found = {"cupy": cupy, "cupyx": cupyx, "cupy.cuda": cupy.cuda, "cupy.random": cupy.random}
-    sys.modules.update(found | {"cupy.linalg": cupy.linalg, "cupy.lib": cupy.lib})
-    tally.reset()
-    return cupy
-
-
-def uninstall() -> None:
-    """Take the fake out of sys.modules."""
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    def synchronize(self) -> None:
+        """Wait for it."""
+        tally.read("event.synchronize()")

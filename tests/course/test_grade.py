@@ -316,8 +316,8 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit
 
 
 @pytest.mark.slow
-def test_a_hundred_submissions_on_two_cores_take_less_than_a_minute(submit, tmp_path):
-    """With wrong, blank, hanging, dying and malformed ones among them: about 15 s where nothing else runs."""
+def test_a_hundred_submissions(submit, tmp_path, report_time):
+    """With wrong, blank, hanging, dying and malformed ones among them: about 15 s if nothing else runs."""
     wrong = PARTLY["A2"][0]
     for i in range(100):
         name = f"s{i:03d}"
@@ -333,7 +333,5 @@ def test_a_hundred_submissions_on_two_cores_take_less_than_a_minute(submit, tmp_
     found = grade(
         "A2", [tmp_path / "*.ipynb"], csv=tmp_path / "g.csv", json=tmp_path / "j", feedback=tmp_path / "f", jobs=2
     )
-    seconds = time.monotonic() - start
-    print(f"100 submissions: {seconds:.1f} s")
+    report_time("grading 100 submissions, two at a time", time.monotonic() - start)
     assert [one.points for one in found[:6]] == [15, 14, 0, 14, 0, 21]
-    assert seconds < 60

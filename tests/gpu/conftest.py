@@ -1,19 +1,17 @@
 """The fake device for a test: `cupy` is the fake module while the test runs."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from tests.gpu import fake_cupy
-from tinymtl import kernels
+from tinymtl import fake_cupy
 
 
 @pytest.fixture
 def cupy():
-    kernels._module.cache_clear()
-    module = fake_cupy.install()
-    yield module
-    fake_cupy.uninstall()
-    kernels._module.cache_clear()
+    with fake_cupy.pretend_gpu():
+        yield sys.modules["cupy"]
 
 
 def on_device(cupy, array):

@@ -1,9 +1,12 @@
-"""The fake itself: it refuses what CuPy refuses and counts what a GPU would feel."""
+"""The fake device itself: it refuses what CuPy refuses and counts what a GPU would be asked for."""
+
+import sys
 
 import numpy as np
 import pytest
 
-from tests.gpu import fake_cupy
+from tinymtl.backend import to_device, to_host
+from tinymtl.fake_cupy import no_transfers, pretend_gpu, tally
 
 HOST = np.ones((4, 3), "f4")
 
@@ -42,10 +45,10 @@ def test_names_that_cupy_lacks(cupy, name):
         getattr(cupy, name)
 
 
-@pytest.mark.parametrize("name", ["normal", "permutation", "shuffle"])
-def test_methods_that_its_generator_lacks(cupy, name):
-    with pytest.raises(AttributeError, match=name):
-        getattr(cupy.random.default_rng(0), name)
+@pytest.mark.parametrize("name", ["random", "fft"])
+def test_parts_of_cupy_that_the_fake_lacks_are_not_numpys(cupy, name):
+    with pytest.raises(AttributeError, match=f"has no cupy.{name}"):
+        getattr(cupy, name)
 
 
 @pytest.mark.parametrize(
@@ -61,21 +64,21 @@ def test_methods_that_its_generator_lacks(cupy, name):
         repr,
     ],
 )
-def test_synchronisations_are_counted_and_forbidden_where_asked(x, wait):
+def test_reads_are_counted_and_forbidden_where_asked(x, wait):
     loss = x.sum()
-    fake_cupy.tally.reset()
+    tally.reset()
     wait(loss)
-    assert fake_cupy.tally.syncs == 1
-    with fake_cupy.no_sync(), pytest.raises(RuntimeError, match="no_sync"):
+    assert tally.reads == 1
+    with no_transfers(), pytest.raises(RuntimeError, match="no_transfers"):
         wait(loss)
 
 
 @pytest.mark.parametrize("send", [lambda c, x: c.asarray(HOST), lambda c, x: x[[0, 1]], lambda c, x: x[np.array([0])]])
 def test_uploads_are_counted_and_forbidden_where_asked(cupy, x, send):
-    fake_cupy.tally.reset()
+    tally.reset()
     send(cupy, x)
-    assert fake_cupy.tally.uploads == 1
-    with fake_cupy.no_sync(), pytest.raises(RuntimeError, match="no_sync"):
+    assert tally.uploads == 1
+    with no_transfers(), pytest.raises(RuntimeError, match="no_transfers"):
         send(cupy, x)
 
 
@@ -86,13 +89,13 @@ def test_duplicate_indices_in_an_assignment(cupy):
 
 
 def test_views_cost_nothing_and_copies_one_launch(cupy, x):
-    fake_cupy.tally.reset()
+    tally.reset()
     x.T.reshape(6, 2)[1:].swapaxes(0, 1)  # the reshape of a transposed view copies
-    assert fake_cupy.tally.log == ["reshape"]
+    assert tally.log == ["reshape"]
     x.reshape(2, 6)[0, None], x[..., 1], cupy.broadcast_to(x, (2, 4, 3)), cupy.empty(7)
-    assert fake_cupy.tally.launches == 1
+    assert tally.launches == 1
     x @ x.T + 1
-    assert fake_cupy.tally.log == ["reshape", "matmul", "add"]
+    assert tally.log == ["reshape", "matmul", "add"]
 
 
 def test_a_kernel_gets_contiguous_arrays_their_sizes_and_enough_threads(cupy, x):
@@ -107,7 +110,50 @@ def test_a_kernel_gets_contiguous_arrays_their_sizes_and_enough_threads(cupy, x)
         kernel((1,), (256,), (z, sizes[1], bias, sizes[1], np.int64(0)))
     with pytest.raises(ValueError, match="threads"):
         kernel((1,), (4,), (z, sizes[0], bias, sizes[1], np.int64(0)))
-    with pytest.raises(TypeError, match="no device array"):
+    with pytest.raises(TypeError, match="neither a device array"):
         kernel((1,), (256,), (z, sizes[0], np.ones(3), sizes[1], np.int64(0)))
     with pytest.raises(RuntimeError, match="not found"):
         cupy.RawModule(code="void add_bias(").get_function("add_biases")
+
+
+def test_launches_uploads_reads_and_waits():
+    with pretend_gpu() as tally:
+        x = to_device(np.arange(6.0), "cuda")
+        assert (tally.launches, tally.uploads, tally.waits) == (0, 1, 0)
+        y = (x * 2)[1:5]  # a view
+        assert (tally.launches, tally.uploads, tally.waits) == (1, 1, 0)
+        assert float(y.sum()) == 20.0
+        assert (tally.launches, tally.reads, tally.waits) == (2, 1, 1)
+        assert y.tolist() == [2.0, 4.0, 6.0, 8.0]  # the queue is empty: nothing to wait for
+        assert (tally.reads, tally.waits) == (2, 1)
+        y += 1
+        assert bool((y > 2).any())
+        assert (tally.launches, tally.reads, tally.waits) == (5, 3, 2)
+        assert to_host(y[y > 6]).tolist() == [7.0, 9.0]
+        assert tally.log[-3:] == ["x[mask]", "take", ".get()"]
+        assert to_host(x[[0, 2]]).tolist() == [0.0, 2.0]
+        assert tally.uploads == 2
+
+
+def test_an_operation_with_out_is_a_launch_and_one_without_effect_is_none(cupy, x):
+    y = cupy.empty((4, 3), "f4")
+    tally.reset()
+    assert cupy.multiply(x, 2, out=y) is y and tally.log == ["multiply"]
+    assert to_host(y).tolist() == (2 * HOST).tolist()
+    assert cupy.asarray(x) is x and cupy.ascontiguousarray(x) is x and x.astype("f4", copy=False).dtype == "f4"
+    assert tally.launches == 1
+    cupy.add.at(y, cupy.asarray([1, 1]), 1.0)
+    assert tally.log[-1] == "add.at" and y.get()[1].tolist() == [4.0] * 3
+
+
+def test_it_is_gone_afterwards_even_after_an_error(cupy):
+    with pytest.raises(KeyError), pretend_gpu():
+        assert sys.modules["cupy"] is not cupy
+        raise KeyError
+    assert sys.modules["cupy"] is cupy
+
+
+def test_a_forbidden_transfer_is_forbidden_no_longer_than_asked(cupy, x):
+    with pytest.raises(RuntimeError), no_transfers():
+        x.get()
+    assert x.get().tolist() == HOST.tolist()

@@ -121,14 +121,23 @@ def test_shares_of_a_history():
     assert history.raising_share == 0.25
 
 
-def test_measuring_is_not_timed(pair, monkeypatch):
-    def slow(*arguments):
-        time.sleep(0.1)
-        return measure.task_gradients(*arguments)
+def test_steps_are_timed_and_measuring_is_not(pair, monkeypatch):
+    """On a clock that moves by 1 in a step and by 100 in a measurement."""
+    now = 0.0
 
-    monkeypatch.setattr(train, "task_gradients", slow)
+    def taking(seconds, function):
+        def timed(*arguments):
+            nonlocal now
+            now += seconds
+            return function(*arguments)
+
+        return timed
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(train, "task_gradients", taking(100.0, measure.task_gradients))
+    monkeypatch.setattr(tm.Averaged, "__call__", taking(1.0, tm.Averaged.__call__))
     history = fit(tm.Averaged(tm.lab.build(pair, [4]), ADAM), pair, epochs=1, batch_size=14, measure_every=1)
-    assert len(history.measured) == 5 and history.seconds[0] < 0.3
+    assert len(history.measured) == 5 and history.seconds == [5.0]
 
 
 # ------------------------------------------------------------ early stop

@@ -111,9 +111,7 @@ def test_piped_it_prints_all_and_waits_for_nothing():
         "p = argparse.ArgumentParser(); add_walk_parser(p.add_subparsers());"
         "a = p.parse_args(['walk', '--problem', 'hand']); sys.exit(a.func(a))"
     )
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", code], input="", capture_output=True, encoding="utf-8", timeout=60
-    )
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", code], input="", capture_output=True, encoding="utf-8")
     assert done.returncode == 0 and done.stderr == ""
     assert "α of task 1        3/13" in done.stdout and "What the step did" in done.stdout
     assert "Enter" not in done.stdout

@@ -75,13 +75,15 @@ LESSONS = [Lesson(path) for path in notebooks(folder())]
 
 
 @pytest.fixture(scope="session")
-def runs():
+def runs(report_time):
     """Every lesson run again, with its answers put in after the exercises; two kernels at a time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the client leaves its event loop to the collector:
         with ThreadPoolExecutor(2) as pool:
             found = dict(zip([lesson.name for lesson in LESSONS], pool.map(Again, LESSONS), strict=True))
         gc.collect()  # let that happen here, and not in the middle of a test that allows no warning
+    for name, again in found.items():
+        report_time(f"lesson {name}, two kernels at a time", again.seconds)
     return found
 
 

@@ -1,10 +1,7 @@
 """`tinymtl lessons`: a copy to work in, never over a student's work; and the command that rebuilds the notebooks."""
 
 import json
-import shutil
-import subprocess
 import sys
-import zipfile
 
 import pytest
 
@@ -118,25 +115,6 @@ def test_an_installation_without_a_checkout_finds_them_too(tmp_path, monkeypatch
     monkeypatch.setattr(lessons.metadata, "files", lambda name: None)
     with pytest.raises(lessons.CourseError, match="has no lessons"):
         lessons.folder()
-
-
-@pytest.mark.slow
-def test_the_wheel_holds_the_lessons(tmp_path):
-    root = tmp_path / "source"  # building leaves files beside the source
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        root.mkdir(exist_ok=True)
-        shutil.copy(folder().parent / name, root)
-    for name in ("tinymtl", "lessons"):
-        shutil.copytree(folder().parent / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
-    subprocess.run(command, check=True, timeout=300)
-    (wheel,) = tmp_path.glob("*.whl")
-    inside = zipfile.ZipFile(wheel).namelist()
-    for name in NAMES:
-        assert any(entry.endswith(f"share/tinymtl/lessons/{name}") for entry in inside), name
-    assert any(entry.endswith("share/tinymtl/lessons/README.md") for entry in inside)
-    assert any("share/tinymtl/lessons/figures/" in entry for entry in inside)
-    assert not any("assignments" in entry for entry in inside if entry.endswith(".ipynb"))
 
 
 # ------------------------------------------------------------ the rebuild

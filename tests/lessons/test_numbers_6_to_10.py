@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tinymtl.course.pretend_gpu import pretend_gpu
+from tinymtl.fake_cupy import pretend_gpu
 from tinymtl.lab.statistics import mean_interval, t_quantile
 from tinymtl.steps.grouped import random_partition
 
