@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tinymtl.autodiff import Tensor, check_gradient, grad, no_grad, ops
+from tinymtl.autodiff import Tensor, check_gradient, grad, ops
 from tinymtl.autodiff.tensor import tensor
-from tinymtl.nn import functional, losses
+from tinymtl.nn import evaluating, functional, losses
 from tinymtl.nn.stacked_heads import stacked_linear
 
 
@@ -38,6 +38,14 @@ ROWS = {
     "linear of one row": (functional.linear, [X[:1], W, B]),
     "linear of no rows": (functional.linear, [X[:0], W, B]),
     "linear of transposed views": (functional.linear, [normal(4, 6).T, normal(3, 4).T, B]),
+    "linear of one vector": (functional.linear, [X[0], W, B]),
+    "linear with ReLU of two leading axes": (
+        lambda x, w, b: functional.linear(x, w, b, relu=True),
+        [normal(2, 5, 4), W, B],
+    ),
+    "linear of no rows and two leading axes": (functional.linear, [X[:0].reshape(2, 0, 4), W, B]),
+    "normalize": (lambda x: functional.normalize(x, (-1,), 1e-5)[0], [X]),
+    "normalize over three axes": (lambda x: functional.normalize(x, (-4, -2, -1), 1e-5)[0], [IMAGES]),
     "flatten": (functional.flatten, [IMAGES]),
     "dropout": (dropped(False), [X]),
     "dropout of channels": (dropped(True), [IMAGES]),
@@ -156,7 +164,7 @@ def test_at_zero_the_relu_of_a_linear_layer_has_slope_zero():
     assert grad(functional.linear(x, w, b, relu=True).sum(), [b])[0].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (4,), (2, 6, 4), ()])
+@pytest.mark.parametrize("shape", [(6, 5), (3,), (2, 4, 6), ()])
 def test_linear_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"a linear layer for 4 features got an input of shape \("):
         functional.linear(tensor(np.ones(shape)), tensor(W), tensor(B))
@@ -214,7 +222,7 @@ def test_max_pool2d_is_its_composition(size):
         (lambda x, w, b: functional.conv2d(x[0], w, b), r"convolution of 3 channels got .* shape \(3, 6, 5\)"),
         (lambda x, w, b: functional.conv2d(x[:, :2], w, b), r"convolution of 3 channels got .* \(2, 2, 6, 5\)"),
         (lambda x, w, b: functional.conv2d(x[..., :2], w, b), r"3×3 kernel does not fit .* \(2, 3, 6, 2\)"),
-        (lambda x, w, b: functional.max_pool2d(x, 6), r"max-pooling by 6 got an input of shape \(2, 3, 6, 5\)"),
+        (lambda x, w, b: functional.max_pool2d(x, 6), r"a 6×6 window does not fit an input of shape \(2, 3, 6, 5\)"),
         (lambda x, w, b: functional.max_pool2d(x[0], 2), r"expected \(N, C, H, W\)"),
     ],
 )
@@ -254,12 +262,12 @@ def test_dropout_of_channels_drops_whole_images():
         assert (out[:, :, 0, 0].std(axis=along) > 0).any()
 
 
-def test_no_dropout_without_p_and_without_a_gradient_to_record():
+def test_no_dropout_without_p_and_in_evaluation():
     rng = np.random.default_rng(0)
     state = rng.bit_generator.state
     x = tensor(np.ones((4, 5)), requires_grad=True)
     assert functional.dropout(x, 0.0, rng) is x
-    with no_grad():
+    with evaluating():
         assert functional.dropout(x, 0.5, rng) is x
     assert rng.bit_generator.state == state  # evaluating does not change what training draws next
 

@@ -60,31 +60,6 @@ def test_weights_and_biases_in_order():
     assert not list(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.1)).parameters())
 
 
-def test_parameters_are_found_in_attributes_lists_and_tuples_of_ones_own_module():
-    class Own(nn.Module):
-        def __init__(self):
-            self.scale = nn.Parameter(np.ones(2, np.float32))
-            self.name = "own"
-            self.branches = [nn.Linear(2, 3), (nn.Linear(2, 4), nn.ReLU())]
-            self.constant = tensor([1.0])
-            self.shift = nn.Parameter(np.zeros(7, np.float32))
-
-        def forward(self, x):
-            return x * self.scale
-
-    own = Own()
-    assert shapes(own) == [(2,), (2, 3), (3,), (2, 4), (4,), (7,)]
-    assert own(np.array([[2.0, 3.0]], np.float32)).data.tolist() == [[2.0, 3.0]]
-
-
-def test_a_module_without_forward_says_so():
-    class Half(nn.Module):
-        pass
-
-    with pytest.raises(NotImplementedError, match=r"Half does not say how .* write forward\(self, x\)"):
-        Half()(np.ones((1, 1)))
-
-
 @pytest.mark.parametrize(
     ("module", "fan_in"), [(lambda rng: nn.Linear(25, 400, rng), 25), (lambda rng: nn.Conv2d(4, 100, 5, rng=rng), 100)]
 )
@@ -143,6 +118,13 @@ def test_a_linear_layer_is_x_w_plus_b():
     assert layer.weight.dtype == np.float32
 
 
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (2, 1, 3)])
+def test_a_linear_layer_maps_the_last_axis(leading):
+    layer = nn.Linear(4, 2).to("float64")
+    x = normal(*leading, 4)
+    np.testing.assert_allclose(layer(x).data, x @ layer.weight.data + layer.bias.data, rtol=1e-14)
+
+
 def test_arrays_lists_and_tensors_go_in():
     layer = nn.Linear(3, 2)
     x = np.array([[1, 2, 3], [4, 5, 6]])
@@ -195,6 +177,9 @@ def test_a_sequential_applies_its_layers_in_order():
         (nn.LeNet(image_size=16, in_channels=2, hidden=9), (3, 2, 16, 16), (3, 9)),
         (nn.LeNet(image_size=36), (1, 1, 36, 36), (1, 50)),
         (nn.MLP([4, 3]), (0, 4), (0, 3)),
+        (nn.MLP([4, 6, 3]), (2, 5, 4), (2, 5, 3)),
+        (nn.Linear(4, 3), (4,), (3,)),
+        (nn.Linear(4, 3), (2, 0, 4), (2, 0, 3)),
     ],
 )
 def test_shapes(module, shape, expected):
@@ -207,13 +192,14 @@ def test_shapes(module, shape, expected):
     ("module", "shape"),
     [
         (nn.Linear(4, 3), (5, 4)),
+        (nn.Linear(4, 3), (2, 5, 4)),
         (nn.Conv2d(2, 3, 3), (2, 2, 5, 6)),
         (nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 2, 5, 6)),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)), (2, 1, 6, 6)),
         (nn.MLP([4, 6, 3]), (5, 4)),
         (nn.LeNet(image_size=16, hidden=4), (2, 1, 16, 16)),
     ],
-    ids=["Linear", "Conv2d", "Conv2d, stride and padding", "Sequential", "MLP", "LeNet"],
+    ids=["Linear", "Linear of a sequence", "Conv2d", "Conv2d, stride and padding", "Sequential", "MLP", "LeNet"],
 )
 @pytest.mark.parametrize("leading", [(), (2,)])
 def test_gradients_of_whole_modules(module, shape, leading):
@@ -262,7 +248,7 @@ def test_lenet_with_dropout_drops_channels_of_the_second_convolution():
     h = ops.relu(functional.max_pool2d(h, 2)).reshape(4, -1)
     expected = ops.relu(lenet.linear(h))
     np.testing.assert_allclose(out.data, expected.data, rtol=1e-12, atol=1e-13)
-    with no_grad():
+    with nn.evaluating():
         evaluated = lenet(x)
     assert not np.allclose(evaluated.data, out.data)
     undropped = nn.LeNet(image_size=20, rng=1).to("float64")(x)
@@ -276,8 +262,10 @@ def test_dropout_as_a_layer():
     assert set(np.unique(first)) == {0.0, 2.0}
     assert not np.array_equal(first, second)  # a mask per forward
     np.testing.assert_array_equal(nn.Dropout(0.5, rng=0)(x).data, first)
-    with no_grad():
+    with nn.evaluating():
         assert layer(x).data is x
+    with no_grad():  # what is recorded and what is dropped are two questions
+        assert set(np.unique(layer(x).data)) == {0.0, 2.0}
 
 
 # ---------------------------------------------------------------- refusals
@@ -288,6 +276,30 @@ def test_a_probability_that_cannot_be(p):
     for make in (nn.Dropout, lambda p: nn.LeNet(dropout=p)):
         with pytest.raises(ValueError, match=rf"dropout probability lies in \[0, 1\), got {p}"):
             make(p)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Linear(0, 3), "in_features is 0: give a whole number of at least 1"),
+        (lambda: nn.Linear(4, 0), "out_features is 0"),
+        (lambda: nn.Linear(4, 2.5), "out_features is 2.5"),
+        (lambda: nn.Linear(4, True), "out_features is True"),
+        (lambda: nn.MLP([4, 0]), "out_features is 0"),
+        (lambda: nn.Conv2d(0, 2, 3), "in_channels is 0"),
+        (lambda: nn.Conv2d(1, -2, 3), "out_channels is -2"),
+        (lambda: nn.Conv2d(1, 2, 0), "kernel_size is 0"),
+        (lambda: nn.Conv2d(1, 2, (3, 3)), r"kernel_size is \(3, 3\)"),
+        (lambda: nn.Conv2d(1, 2, 3, stride=0), "stride is 0"),
+        (lambda: nn.Conv2d(1, 2, 3, padding=-1), "padding is -1: give a whole number of at least 0"),
+        (lambda: nn.MaxPool2d(0), "size is 0"),
+        (lambda: nn.LayerNorm(0), "features is 0"),
+        (lambda: nn.BatchNorm1d(-1), "channels is -1"),
+    ],
+)
+def test_sizes_are_whole_numbers(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_sizes_that_cannot_be():

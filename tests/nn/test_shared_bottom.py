@@ -175,7 +175,6 @@ def test_no_tasks_no_model():
 
 def shared_parameter_pairs():
     head, trunk = nn.Linear(4, 4), nn.MLP([4, 4])
-    tied = nn.Sequential(head, head)
     loss = nn.mse_loss
     return {
         "two tasks, one head": lambda: SharedBottom(trunk, [Task("a", head, loss), Task("b", head, loss)]),
@@ -183,7 +182,6 @@ def shared_parameter_pairs():
         "a layer of the trunk in a head": lambda: SharedBottom(
             trunk, [Task("a", nn.Sequential(trunk.layers[0], nn.ReLU()), loss)]
         ),
-        "one layer twice in a head": lambda: SharedBottom(trunk, [Task("a", tied, loss)]),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import tinymtl as tm
 from tests.tracing.conftest import PROBLEMS, RULES, STRATEGIES, network, stacked
-from tinymtl.nn.layers import Dropout
+from tinymtl.nn import Dropout
 
 
 def state(step):

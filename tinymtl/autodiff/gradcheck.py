@@ -59,7 +59,6 @@ def gradient_error(
     t = [xp.asarray(rng.standard_normal(array.shape)) for array in arrays]
     u = xp.asarray(rng.standard_normal(leading + output.shape))
     gradients = grad(output, leaves, [u])
-    # not under no_grad: there a network with dropout is another function
     ahead = function(*(Tensor(a + step * d) for a, d in zip(arrays, t, strict=True))).data
     behind = function(*(Tensor(a - step * d) for a, d in zip(arrays, t, strict=True))).data
     axes = tuple(range(-output.ndim, 0))

@@ -12,9 +12,9 @@ import numpy as np
 import tinymtl.nn.convolution as convolution
 from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
-from tinymtl.autodiff.tensor import is_recording
 from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.kernels import fused
+from tinymtl.nn.mode import is_training
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -22,7 +22,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
 
     Parameters
     ----------
-    x : Tensor, shape (N, in)
+    x : Tensor, shape (…, in)
     weight : Tensor, shape (in, out)
     bias : Tensor, shape (out,), optional
     relu : bool, default False
@@ -30,16 +30,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
 
     Returns
     -------
-    Tensor, shape (N, out)
+    Tensor, shape (…, out)
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit.
+        If the shapes do not fit.
     """
     values, w = operand(x), weight.data
-    if values.ndim != 2 or values.shape[1] != w.shape[0]:
+    if values.ndim == 0 or values.shape[-1] != w.shape[0]:
         raise ValueError(f"a linear layer for {w.shape[0]} features got an input of shape {values.shape}")
+    if values.ndim != 2:
+        rows = x.reshape(math.prod(values.shape[:-1]), w.shape[0])
+        return linear(rows, weight, bias, relu).reshape(*values.shape[:-1], w.shape[1])
     z = values.dot(w)
     if bias is not None:
         add_bias(z, bias.data, int(relu))  # in place: the vjps below do not need the values before the ReLU
@@ -123,8 +126,10 @@ def max_pool2d(x: Tensor, size: int) -> Tensor:
     Rows and columns that do not fill a window are left out: (N, C, H // size, W // size).
     """
     values = operand(x)
-    if values.ndim != 4 or min(values.shape[2:]) < size:
-        raise ValueError(f"max-pooling by {size} got an input of shape {values.shape}; expected (N, C, H, W)")
+    if values.ndim != 4:
+        raise ValueError(f"max-pooling got an input of shape {values.shape}; expected (N, C, H, W)")
+    if min(values.shape[2:]) < size:
+        raise ValueError(f"a {size}×{size} window does not fit an input of shape {values.shape}")
     z, vjp_x = convolution.max_pool2d(values, size)
     return record(z, (x, vjp_x))
 
@@ -132,16 +137,35 @@ def max_pool2d(x: Tensor, size: int) -> Tensor:
 def dropout(x: Tensor, p: float, rng: np.random.Generator, channels: bool = False) -> Tensor:
     """Zero each element (or with `channels` each whole channel) with probability p and scale the rest by 1/(1 − p).
 
-    The mask is drawn on the host, so that CPU and GPU see the same one. Under `no_grad` nothing is dropped:
-    evaluation is where no gradient is recorded.
+    The mask is drawn on the host: CPU and GPU see the same one. In evaluation (nn/mode.py) nothing is dropped.
     """
-    if p == 0.0 or not is_recording():
+    if p == 0.0 or not is_training():
         return x
     values = operand(x)
     shape = values.shape[:2] + (1,) * (values.ndim - 2) if channels else values.shape
     kept = rng.random(shape, dtype=np.float32) >= p
     mask = to_device((kept * (1.0 / (1.0 - p))).astype(values.dtype), device_of(values))
     return record(values * mask, (x, lambda g: g * mask))
+
+
+def normalize(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Array, Array]:
+    """(x − mean) / √(variance + eps) over `axes`, counted from the end; also the mean and the (biased) variance.
+
+    The two are arrays, with axes of length 1 for those that were averaged.
+    """
+    values = operand(x)
+    mean = values.mean(axis=axes, keepdims=True)
+    centred = values - mean
+    variance = (centred * centred).mean(axis=axes, keepdims=True)
+    scale = 1.0 / array_module(values).sqrt(variance + eps)
+    z = centred * scale
+
+    def vjp(g: Array) -> Array:
+        along_z = (g * z).mean(axis=axes, keepdims=True)
+        out: Array = scale * (g - g.mean(axis=axes, keepdims=True) - z * along_z)
+        return out
+
+    return record(z, (x, vjp)), mean, variance
 
 
 def flatten(x: Any) -> Tensor:

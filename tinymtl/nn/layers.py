@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinymtl.autodiff import Tensor, ops
-from tinymtl.backend import device_of, to_device, to_host
+from tinymtl.checks import whole_number
 from tinymtl.nn import functional
-from tinymtl.nn.parameters import Parameter, float_dtype
+from tinymtl.nn.module import Module
+from tinymtl.nn.parameters import Parameter
 
 Rng = int | np.random.Generator
-
-
-class Module:
-    """Something with parameters that maps an input to an output: subclasses write `forward`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The output for the input `x`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it maps its input: write forward(self, x)")
-
-    def __call__(self, x: Any) -> Tensor:
-        """`forward(x)`, for a Tensor or an array."""
-        return self.forward(x if isinstance(x, Tensor) else Tensor(ops.operand(x)))
-
-    def parameters(self) -> Iterator[Parameter]:
-        """The parameters in the order in which the attributes were set: weight, bias, weight, bias …"""
-        for value in vars(self).values():
-            yield from _parameters_of(value)
-
-    def generators(self) -> Iterator[np.random.Generator]:
-        """The random generators that draw this module's masks: what a checkpoint keeps besides the parameters."""
-        for value in vars(self).values():
-            yield from _generators_of(value)
-
-    def to(self, dtype: Any = None, device: str | None = None) -> Self:
-        """Change the parameters' dtype ("float32", "float64") or device ("cpu", "cuda") in place; returns self."""
-        if dtype is not None:
-            dtype = float_dtype(dtype)
-        for p in self.parameters():
-            if p.bound:  # its values would be copied back into the vector, in the vector's dtype
-                raise ValueError("this module is part of a SharedBottom: call `to` of the whole model")
-            p.data = to_device(to_host(p.data).astype(dtype or p.dtype), device or device_of(p.data))
-        return self
-
-
-def _parameters_of(value: Any) -> Iterator[Parameter]:
-    if isinstance(value, Parameter):
-        yield value
-    elif isinstance(value, Module):
-        yield from value.parameters()
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _parameters_of(item)
-
-
-def _generators_of(value: Any) -> Iterator[np.random.Generator]:
-    if isinstance(value, np.random.Generator):
-        yield value
-    elif isinstance(value, Module):
-        yield from value.generators()
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _generators_of(item)
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Parameter:
@@ -72,7 +20,7 @@ def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> 
 
 
 class Linear(Module):
-    """x W + b.
+    """x W + b, for the last axis of x; any axes may stand before it.
 
     Parameters
     ----------
@@ -87,13 +35,15 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, rng: Rng = 0):
+        in_features = whole_number("in_features", in_features, 1)
+        out_features = whole_number("out_features", out_features, 1)
         rng = np.random.default_rng(rng)
         bound = 1.0 / np.sqrt(in_features)
         self.weight = _uniform(rng, bound, (in_features, out_features))
         self.bias = _uniform(rng, bound, (out_features,))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: (N, in) → (N, out)."""
+        """Shapes: (…, in) → (…, out)."""
         return functional.linear(x, self.weight, self.bias)
 
 
@@ -118,6 +68,10 @@ class Conv2d(Module):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, rng: Rng = 0
     ):
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride}
+        for name, size in sizes.items():
+            whole_number(name, size, 1)
+        whole_number("padding", padding, 0)
         rng = np.random.default_rng(rng)
         bound = 1.0 / np.sqrt(in_channels * kernel_size**2)
         self.weight = _uniform(rng, bound, (out_channels, in_channels, kernel_size, kernel_size))
@@ -137,7 +91,7 @@ class MaxPool2d(Module):
     """
 
     def __init__(self, size: int):
-        self.size = size
+        self.size = whole_number("size", size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) → (N, C, H // size, W // size)."""
@@ -161,7 +115,9 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """Zero each element with probability p and scale the rest by 1/(1 − p); under `no_grad` it does nothing.
+    """In training, zero each element with probability p and scale the rest by 1/(1 − p); in evaluation, nothing.
+
+    `model.predict` evaluates; a plain call trains, but in `tinymtl.nn.evaluating()`.
 
     Parameters
     ----------

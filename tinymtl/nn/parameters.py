@@ -67,6 +67,39 @@ class Parameter(Tensor):
         self._bound = True
 
 
+class Buffer:
+    """An array that a module keeps but does not learn, such as a running mean.
+
+    It is saved, moved to another dtype or device, copied and, after a step that is refused, put back together with
+    the parameters. A forward may assign `.data`, or write into it.
+
+    Parameters
+    ----------
+    data : array, or nested list of numbers
+
+    Examples
+    --------
+    >>> seen = Buffer(np.zeros(2))
+    >>> seen.data = 0.9 * seen.data + 0.1 * np.ones(2)
+    >>> seen
+    Buffer([0.1, 0.1])
+    """
+
+    def __init__(self, data: Any):
+        self.data: Array = data if is_array(data) else np.asarray(data)
+        if self.data.dtype.kind not in "fiub":
+            raise TypeError(f"a buffer holds numbers; these values have dtype {self.data.dtype}")
+
+    def to(self, dtype: Any = None, device: str | None = None) -> None:
+        """Change the device, and the dtype if the values are floats."""
+        keep = dtype is None or self.data.dtype.kind != "f"
+        values = to_host(self.data).astype(self.data.dtype if keep else dtype)
+        self.data = to_device(values, device or device_of(self.data))
+
+    def __repr__(self) -> str:
+        return f"Buffer({np.array2string(to_host(self.data), separator=', ', prefix='Buffer(')})"
+
+
 class Block:
     """Parameters as consecutive parts of one flat vector.
 

@@ -15,8 +15,9 @@ from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.checks import choose
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
-from tinymtl.nn.layers import Module
 from tinymtl.nn.losses import PER_TASK
+from tinymtl.nn.mode import evaluating
+from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Block, Parameter, float_dtype, pack
 from tinymtl.nn.stacked_heads import stackable, stacked_linear
 
@@ -227,7 +228,7 @@ class SharedBottom:
             raise
 
     def predict(self, x: Any) -> dict[str, Array]:
-        """Every task's prediction (what its head returns), without recording a graph.
+        """Every task's prediction (what its head returns), in evaluation and without recording a graph.
 
         Parameters
         ----------
@@ -237,7 +238,7 @@ class SharedBottom:
         -------
         dict of arrays, in task order
         """
-        with no_grad():
+        with evaluating(), no_grad():
             z = self.trunk(as_input(x, self.vector.data))
             return {task.name: task.head(z).data for task in self.tasks}
 

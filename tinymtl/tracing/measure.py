@@ -191,7 +191,7 @@ def _twin(model: SharedBottom) -> SharedBottom:
 
 
 def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-    """Z, Z as a leaf of its own, and every loss from there. Recorded, since dropout only drops where it is."""
+    """Z, Z as a leaf of its own, and every loss from there, in training as the step's own forward."""
     if batch.x is not None:
         batch = model.read(batch.x, dict(zip(model.task_names, batch.targets, strict=True)))
     z = model.represent(batch.x)
