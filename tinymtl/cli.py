@@ -19,7 +19,7 @@ COMMANDS = (
     ("tinymtl.lab.walk", "add_walk_parser"),
     ("tinymtl.course.commands", "add_release_parser"),
     ("tinymtl.course.commands", "add_grade_parser"),
-    ("tinymtl.course.lessons_command", "add_lessons_parser"),
+    ("tinymtl.course.lessons.command", "add_lessons_parser"),
 )
 
 EXAMPLES = """\

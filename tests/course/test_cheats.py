@@ -12,8 +12,8 @@ import pytest
 
 import tinymtl
 from tinymtl.course import grade
+from tinymtl.course.grader.sandbox import Limits, Worker
 from tinymtl.course.marking import Key
-from tinymtl.course.sandbox import Limits, Worker
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
 QUICK = Limits(load_seconds=6.0, question_seconds=1.0, submission_seconds=12.0, cpu_seconds=8, memory_bytes=1 << 29)
@@ -331,7 +331,7 @@ def test_what_a_cheat_says_of_itself_reaches_no_page(graded):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX")
 def test_no_process_is_left(graded):
     found = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
-    assert "course/worker.py" not in found and "<defunct>" not in found
+    assert "course/worker/run.py" not in found and "<defunct>" not in found
 
 
 def test_while_a_notebook_runs_no_expected_value_exists(submit, monkeypatch):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tinymtl.course import ASSIGNMENTS, CourseError, grade
-from tinymtl.course.grade import students
+from tinymtl.course.grader.batch import students
 
 PARTLY = {  # per assignment, answers with one mistake each: the points and the hints that they lead to
     "A1": (

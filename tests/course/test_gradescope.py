@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tinymtl.course import ASSIGNMENTS, CourseError
-from tinymtl.course.gradescope import write_layout
+from tinymtl.course.grader.gradescope import write_layout
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the layout's programs are bash scripts")
 
@@ -38,7 +38,7 @@ def test_the_layout_has_its_programs_at_the_root(tmp_path):
     for name in ("setup.sh", "run_autograder"):
         assert os.access(root / name, os.X_OK)
         assert subprocess.run(["bash", "-n", root / name]).returncode == 0
-    assert "tinymtl.course.gradescope A1 --seed 3" in (root / "run_autograder").read_text()
+    assert "tinymtl.course.grader.gradescope A1 --seed 3" in (root / "run_autograder").read_text()
     assert not list(root.rglob("__pycache__"))
     assert write_layout("A1", root, seed=3) == root  # again, over the old one
 

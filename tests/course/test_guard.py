@@ -9,14 +9,14 @@ import pytest
 
 import tinymtl
 from tinymtl.course.assignment import Case
-from tinymtl.course.sandbox import Limits, Worker
+from tinymtl.course.grader.sandbox import Limits, Worker
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
 HULL = PACKAGE / "hull.py"
 
 REFUSED = {
     "import": "import tinymtl",
-    "import a part": "from tinymtl.course.questions import weights",
+    "import a part": "from tinymtl.course.answers import weights",
     "importlib": (
         f"import sys, importlib; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
         "importlib.import_module('tinymtl.hull')"
@@ -106,7 +106,7 @@ def test_an_installed_tinymtl_is_refused_among_packages_that_may_be_read(tmp_pat
     (tmp_path / "scratch").mkdir()
     code = f"""
 import sys
-sys.path.insert(0, {str(PACKAGE / "course")!r})
+sys.path.insert(0, {str(PACKAGE / "course" / "worker")!r})
 import guard
 guard.watch(scratch={str(tmp_path / "scratch")!r}, numpy_home={str(tmp_path / "site-packages")!r})
 for package in ("other", "tinymtl", "tinymtl/course"):

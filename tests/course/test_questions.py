@@ -8,13 +8,13 @@ import pytest
 
 import tinymtl as tm
 from tinymtl.course import ASSIGNMENTS, grade, points
-from tinymtl.course.questions.adjoints import _matmul_by_differences, unbroadcast
-from tinymtl.course.questions.groups import as_partition, pass_counts, random_groups
-from tinymtl.course.questions.moments import alternating_adam
-from tinymtl.course.questions.order import backward_order, is_backward_order
-from tinymtl.course.questions.representation import trunk_gradient, ub_weights, z_gradients
-from tinymtl.course.questions.tape import _recursion, sweep, two_losses
-from tinymtl.course.questions.weights import is_min_norm, is_stationary, two_task_weight
+from tinymtl.course.answers.adjoints import _matmul_by_differences, unbroadcast
+from tinymtl.course.answers.groups import as_partition, pass_counts, random_groups
+from tinymtl.course.answers.moments import alternating_adam
+from tinymtl.course.answers.order import backward_order, is_backward_order
+from tinymtl.course.answers.representation import trunk_gradient, ub_weights, z_gradients
+from tinymtl.course.answers.tape import _recursion, sweep, two_losses
+from tinymtl.course.answers.weights import is_min_norm, is_stationary, two_task_weight
 
 DIAMOND = [["input"], ["input"], ["mul", 0, 1], ["add", 2, 0], ["mul", 2, 3]]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tinymtl.course import grade, points
+from tinymtl.course.answers.interval import T_975, paired_interval, verdict
+from tinymtl.course.answers.study import evidence, figure_data, well_formed
 from tinymtl.course.assignment import Reply
 from tinymtl.course.notebook import read_notebook
-from tinymtl.course.questions.interval import T_975, paired_interval, verdict
-from tinymtl.course.questions.study import evidence, figure_data, well_formed
 
 
 def rows(method, metrics, lr=0.01, tuning=((0.003, 0.5), (0.01, 0.6))):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tinymtl.course.values import LARGEST, NotPlain, decode, encode, loads
+from tinymtl.course.worker.values import LARGEST, NotPlain, decode, encode, loads
 
 
 def there_and_back(value):

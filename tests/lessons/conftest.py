@@ -10,7 +10,7 @@ from time import perf_counter
 
 import pytest
 
-from tinymtl.course.lessons import folder, notebooks, run
+from tinymtl.course.lessons.runner import folder, notebooks, run
 
 
 class Lesson:
@@ -25,7 +25,7 @@ class Lesson:
         self.notebook = nbformat.read(path, as_version=4)
         self.cells = self.notebook.cells
         self.code = [cell for cell in self.cells if cell.cell_type == "code"]
-        self.checks = importlib.import_module(f"tinymtl.course.checks.lesson_{self.number}").CHECKS
+        self.checks = importlib.import_module(f"tinymtl.course.lessons.lesson_{self.number}").CHECKS
 
     def tags(self, cell):
         return cell.metadata.get("tags", [])

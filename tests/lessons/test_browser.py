@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymtl.course.lessons_command import copy_lessons
+from tinymtl.course.lessons.command import copy_lessons
 
 pytestmark = pytest.mark.browser
 SCRIPT = Path(__file__).with_name("check_lesson.js")

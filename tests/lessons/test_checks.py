@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tinymtl.course.checks import NOT_TRIED, Check, Mistake, choice, find, function, numbers
 from tinymtl.course.errors import CourseError
+from tinymtl.course.lessons.checks import NOT_TRIED, Check, Mistake, choice, find, function, numbers
 
 
 def test_exercises_and_checks_belong_together(lesson):

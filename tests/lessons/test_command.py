@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from tinymtl.cli import main
-from tinymtl.course import lessons_command, rebuild
-from tinymtl.course.lessons import METADATA, folder, notebooks
-from tinymtl.course.lessons_command import copy_lessons
+from tinymtl.course.lessons import command, rebuild
+from tinymtl.course.lessons.command import copy_lessons
+from tinymtl.course.lessons.runner import METADATA, folder, notebooks
 
 NAMES = [path.name for path in notebooks(folder())]
 
@@ -82,14 +82,14 @@ def test_jupyterlab_is_opened_in_the_folder(tmp_path, monkeypatch, capsys):
                 raise KeyboardInterrupt
             return answer
 
-    monkeypatch.setattr(lessons_command, "find_spec", lambda name: object())
-    monkeypatch.setattr(lessons_command.subprocess, "Popen", Server)
+    monkeypatch.setattr(command, "find_spec", lambda name: object())
+    monkeypatch.setattr(command.subprocess, "Popen", Server)
     assert main(["lessons", str(tmp_path)]) == 3
     assert calls == [[sys.executable, "-m", "jupyterlab", str(tmp_path)]]
 
 
 def test_without_jupyterlab_a_sentence_says_what_to_install(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(lessons_command, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert main(["lessons", str(tmp_path)]) == 2
     assert "pip install 'tinymtl[lessons]'" in capsys.readouterr().err
     assert [path.name for path in notebooks(tmp_path)] == NAMES  # the copy is there all the same
@@ -97,7 +97,7 @@ def test_without_jupyterlab_a_sentence_says_what_to_install(tmp_path, monkeypatc
 
 def test_an_installation_without_a_checkout_finds_them_too(tmp_path, monkeypatch):
     """What pip puts beside the package is found through the list of installed files."""
-    from tinymtl.course import lessons
+    from tinymtl.course.lessons.runner import runner as lessons
 
     place = tmp_path / "share" / "tinymtl" / "lessons"
     place.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_an_installation_without_a_checkout_finds_them_too(tmp_path, monkeypatch
         def locate(self):
             return place / NAMES[0]
 
-    monkeypatch.setattr(lessons, "__file__", str(tmp_path / "lib" / "tinymtl" / "course" / "lessons.py"))
+    monkeypatch.setattr(lessons, "__file__", str(tmp_path / "lib" / "tinymtl" / "course" / "lessons" / "runner.py"))
     monkeypatch.setattr(lessons.metadata, "files", lambda name: [File()])
     assert lessons.folder() == place.resolve()
     monkeypatch.setattr(lessons.metadata, "files", lambda name: None)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tinymtl.course.lessons import METADATA
+from tinymtl.course.lessons.runner import METADATA
 
 LARGEST = 300_000  # bytes
 #: A directory of the machine that ran the lesson, or a place in its memory.

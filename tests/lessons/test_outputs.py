@@ -2,7 +2,7 @@
 
 
 def test_running_a_lesson_again_gives_the_committed_outputs(lesson, again):
-    """After a change that was meant: `python -m tinymtl.course.rebuild`."""
+    """After a change that was meant: `python -m tinymtl.course.lessons.rebuild`."""
     for cell in lesson.code:
         assert lesson.said(again.cells[cell.id]) == lesson.said(cell), f"{lesson.name}, cell {cell.id}"
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tinymtl.course.lessons import folder, notebooks
+from tinymtl.course.lessons.runner import folder, notebooks
 
 README = (folder() / "README.md").read_text(encoding="utf-8")
 

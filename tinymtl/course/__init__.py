@@ -5,10 +5,10 @@ lessons/assignments/README.md is the instructor's page. The grader needs NumPy a
 """
 
 from tinymtl.course.catalogue import ASSIGNMENTS
-from tinymtl.course.checks import check
 from tinymtl.course.errors import CourseError
-from tinymtl.course.grade import grade
-from tinymtl.course.points import points
-from tinymtl.course.release import release
+from tinymtl.course.grader.batch import grade
+from tinymtl.course.grader.hidden_tests import points
+from tinymtl.course.handout import release
+from tinymtl.course.lessons.checks import check
 
 __all__ = ["ASSIGNMENTS", "CourseError", "check", "grade", "points", "release"]

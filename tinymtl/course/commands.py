@@ -7,9 +7,9 @@ from typing import Any
 
 from tinymtl.course.catalogue import ASSIGNMENTS
 from tinymtl.course.errors import CourseError
-from tinymtl.course.grade import grade
-from tinymtl.course.gradescope import write_layout
-from tinymtl.course.release import release
+from tinymtl.course.grader.batch import grade
+from tinymtl.course.grader.gradescope import write_layout
+from tinymtl.course.handout import release
 
 NAMES = ", ".join(ASSIGNMENTS)
 

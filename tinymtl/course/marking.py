@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.assignment import Case, Question, Remote, Reply
-from tinymtl.course.values import NotPlain, decode, encode
+from tinymtl.course.worker.values import NotPlain, decode, encode
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9  # how near a number has to be
 

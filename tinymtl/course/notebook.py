@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinymtl.course.values import NotPlain, decode, encode, loads
+from tinymtl.course.worker.values import NotPlain, decode, encode, loads
 
 LARGEST_FILE = 20_000_000  # bytes
 RUN_LOG = "application/vnd.tinymtl.run-log+json"  # the output that assignment A4's `publish(run_log)` leaves

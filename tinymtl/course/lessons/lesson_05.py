@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, Mistake, Problem, numbers, results_on
+from tinymtl.course.lessons.checks import Check, Mistake, Problem, numbers, results_on
 from tinymtl.hull import frank_wolfe
 
 # ------------------------------------------------------------ a solver for K tasks, judged by KKT

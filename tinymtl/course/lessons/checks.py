@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ def check(name: str, answer: Any) -> None:
 
 def find(name: str) -> Check:
     """The check of that name."""
-    lessons = [module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_")]
+    lessons = [path.stem for path in Path(__file__).parent.glob("lesson_*.py")]
     module = f"lesson_{str(name)[:2]}"
     if module in lessons:
         checks = _checks_of(module)
@@ -123,7 +123,7 @@ def find(name: str) -> Check:
 
 
 def _checks_of(lesson: str) -> dict[str, Check]:
-    checks: dict[str, Check] = importlib.import_module(f"{__name__}.{lesson}").CHECKS
+    checks: dict[str, Check] = importlib.import_module(f"tinymtl.course.lessons.{lesson}").CHECKS
     return checks
 
 

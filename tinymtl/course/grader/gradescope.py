@@ -19,8 +19,8 @@ from tinymtl.course.assignment import Assignment
 from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
-from tinymtl.course.grade import grade
-from tinymtl.course.results import Grade
+from tinymtl.course.grader.batch import grade
+from tinymtl.course.grader.results import Grade
 
 SETUP = """#!/usr/bin/env bash
 # Run once, when Gradescope builds the image. Choose the base image "Ubuntu 24.04": tinymtl needs Python 3.11.
@@ -36,7 +36,7 @@ RUN = """#!/usr/bin/env bash
 # Run for every submission.
 root="${{AUTOGRADER_ROOT:-/autograder}}"
 python="${{AUTOGRADER_PYTHON:-$root/venv/bin/python}}"
-PYTHONPATH="$root/source" "$python" -m tinymtl.course.gradescope {name} --seed {seed} \\
+PYTHONPATH="$root/source" "$python" -m tinymtl.course.grader.gradescope {name} --seed {seed} \\
     --submission "$root/submission" --results "$root/results/results.json"
 """
 
@@ -85,7 +85,7 @@ def results(assignment: Assignment, found: Grade) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Grade the one notebook in a submission's directory and write results.json; what run_autograder calls."""
-    parser = argparse.ArgumentParser(prog="python -m tinymtl.course.gradescope")
+    parser = argparse.ArgumentParser(prog="python -m tinymtl.course.grader.gradescope")
     parser.add_argument("assignment")
     parser.add_argument("--submission", required=True)
     parser.add_argument("--results", required=True)

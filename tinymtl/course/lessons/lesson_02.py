@@ -6,7 +6,7 @@ import numpy as np
 
 from tinymtl.autodiff.ops import unbroadcast
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, function, numbers
+from tinymtl.course.lessons.checks import Check, function, numbers
 
 SHAPES = [
     ((4, 3), (4, 3)),  # nothing was repeated

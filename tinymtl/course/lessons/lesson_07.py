@@ -10,7 +10,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, Problem, given, numbers, same
+from tinymtl.course.lessons.checks import Check, Problem, given, numbers, same
 from tinymtl.optim import SGD, Adam, Optimizer
 
 SWEEPS = 4

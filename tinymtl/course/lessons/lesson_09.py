@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.checks import Check, choice, function, numbers
+from tinymtl.course.lessons.checks import Check, choice, function, numbers
 
 Row = Mapping[str, Any]
 Log = list[Row]

@@ -10,7 +10,7 @@ from tinymtl.course.assignment import Assignment
 from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
-from tinymtl.course.grade import grade
+from tinymtl.course.grader.batch import grade
 
 
 def release(assignment: str, directory: str | Path, *, source: str | Path | None = None) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.checks import Check, Mistake, Problem, given, numbers
+from tinymtl.course.lessons.checks import Check, Mistake, Problem, given, numbers
 
 SIZES = ((1, 1), (4, 2), (6, 2), (6, 6), (5, 1), (7, 3), (8, 5))  # tasks, group size
 DRAWS = 600

@@ -9,7 +9,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor, grad
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, Mistake, Problem, given, numbers, same
+from tinymtl.course.lessons.checks import Check, Mistake, Problem, given, numbers, same
 
 
 def _problems() -> list[tuple[list[Tensor], Tensor, Array | None]]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinymtl.course.assignment import Assignment
-from tinymtl.course.feedback import page
 from tinymtl.course.files import write_text
+from tinymtl.course.grader.feedback import page
 from tinymtl.course.marking import Mark
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, numbers, results_on, same
+from tinymtl.course.lessons.checks import Check, numbers, results_on, same
 from tinymtl.hull import min_norm
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.course.checks import Check, function, numbers
+from tinymtl.course.lessons.checks import Check, function, numbers
 
 
 def _raised(g1: Array, g2: Array) -> list[int]:

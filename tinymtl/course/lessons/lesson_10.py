@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, to_device, to_host
-from tinymtl.course.checks import Check, Mistake, Problem, given, numbers
+from tinymtl.course.lessons.checks import Check, Mistake, Problem, given, numbers
 from tinymtl.fake_cupy import pretend_gpu
 from tinymtl.nn import MLP, Linear, SharedBottom, Task, cross_entropy
 from tinymtl.optim import SGD

@@ -14,7 +14,7 @@ from typing import Any
 
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
-from tinymtl.course.lessons import folder, notebooks
+from tinymtl.course.lessons.runner import folder, notebooks
 
 DEFAULT = "tinymtl-lessons"
 START = "README.md"

@@ -18,10 +18,10 @@ from tinymtl.checks import whole_number
 from tinymtl.course.assignment import Assignment, Case
 from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
+from tinymtl.course.grader.results import Grade, write_csv, write_feedback, write_json
+from tinymtl.course.grader.sandbox import Answers, Limits, Lost, Worker, collect
 from tinymtl.course.marking import Key, Mark
 from tinymtl.course.notebook import Unreadable, read_notebook
-from tinymtl.course.results import Grade, write_csv, write_feedback, write_json
-from tinymtl.course.sandbox import Answers, Limits, Lost, Worker, collect
 
 
 def grade(

@@ -15,9 +15,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from tinymtl.course.answers.interval import paired_interval
 from tinymtl.course.assignment import Case, Property, Question, Reply
 from tinymtl.course.marking import close
-from tinymtl.course.questions.interval import paired_interval
 
 Rng = np.random.Generator
 Row = dict[str, Any]

@@ -25,9 +25,9 @@ from typing import Any
 
 from tinymtl.course.assignment import Case, Remote, Reply
 from tinymtl.course.marking import not_plain, raised
-from tinymtl.course.values import LONGEST_LINE, NotPlain, decode, encode, loads
+from tinymtl.course.worker.values import LONGEST_LINE, NotPlain, decode, encode, loads
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).parents[1] / "worker" / "run.py"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m tinymtl.course.rebuild`: run the lessons again and write their outputs, in place.
+"""`python -m tinymtl.course.lessons.rebuild`: run the lessons again and write their outputs, in place.
 
 Two kernels work at a time. A lesson whose cells raise, or which breaks a rule that a reader would notice, is not
 written. The thumbnails in lessons/figures are made from each lesson's last figure. The same commit on the same
@@ -20,7 +20,7 @@ from typing import Any
 
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
-from tinymtl.course.lessons import folder, notebooks, run
+from tinymtl.course.lessons.runner import folder, notebooks, run
 from tinymtl.files import write
 
 THUMBNAIL = (320, 220)  # pixels, at most
@@ -70,7 +70,7 @@ def thumbnail(png: bytes) -> bytes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Rebuild all lessons, or those whose numbers are given."""
-    parser = argparse.ArgumentParser(prog="python -m tinymtl.course.rebuild", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tinymtl.course.lessons.rebuild", description=__doc__)
     parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers of lessons, such as 05 (default: all)")
     parser.add_argument("--folder", type=Path, help="where the notebooks are (default: this checkout's lessons)")
     arguments = parser.parse_args(argv)

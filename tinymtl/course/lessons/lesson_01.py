@@ -7,7 +7,7 @@ from typing import Any
 
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import tensor
-from tinymtl.course.checks import Check, Mistake, Problem, function, given, numbers
+from tinymtl.course.lessons.checks import Check, Mistake, Problem, function, given, numbers
 
 # ------------------------------------------------------------ the order of a sweep
 

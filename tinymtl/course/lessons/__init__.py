@@ -1,0 +1,1 @@
+"""The lessons: their checks, a file each, and how their notebooks are copied, run and rebuilt."""

@@ -1,0 +1,1 @@
+"""What runs beside a student's code, and all of it: loaded by its path, it imports nothing of tinymtl."""
