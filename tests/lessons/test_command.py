@@ -97,7 +97,7 @@ def test_without_jupyterlab_a_sentence_says_what_to_install(tmp_path, monkeypatc
 
 def test_an_installation_without_a_checkout_finds_them_too(tmp_path, monkeypatch):
     """What pip puts beside the package is found through the list of installed files."""
-    from tinymtl.course.lessons.runner import runner as lessons
+    from tinymtl.course.lessons import runner as lessons
 
     place = tmp_path / "share" / "tinymtl" / "lessons"
     place.mkdir(parents=True)
