@@ -9,6 +9,7 @@ import pytest
 
 import tinymtl as tm
 from tinymtl.nn import Parameter
+from tinymtl.optim import clipped
 
 SHAPES = [(3, 2), (4,), (), (0, 3), (1, 1, 2)]
 STEPS = 50
@@ -342,6 +343,11 @@ def test_the_norm_is_over_all_gradients_of_an_update_and_small_ones_are_left_alo
     p.data[:], q.data[:] = 0.0, 0.0
     sgd.update([p, q], [np.array([0.3]), np.array([0.4])], sgd.init([p, q]))
     assert [p.item(), q.item()] == [-0.3, -0.4]  # bit for bit
+
+
+def test_clipped_gradients_keep_their_dtype():
+    for dtype in (np.float32, np.float64):  # a kernel takes arrays of one dtype
+        assert [g.dtype for g in clipped([np.ones(2, dtype), np.ones((), dtype)], 0.5)] == [dtype, dtype]
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])

@@ -39,9 +39,9 @@ ROWS = {
     "linear of no rows": (functional.linear, [X[:0], W, B]),
     "linear of transposed views": (functional.linear, [normal(4, 6).T, normal(3, 4).T, B]),
     "linear of one vector": (functional.linear, [X[0], W, B]),
-    "linear with ReLU of two leading axes": (
+    "linear with ReLU of three leading axes": (
         lambda x, w, b: functional.linear(x, w, b, relu=True),
-        [normal(2, 5, 4), W, B],
+        [normal(2, 1, 5, 4), W, B],
     ),
     "linear of no rows and two leading axes": (functional.linear, [X[:0].reshape(2, 0, 4), W, B]),
     "normalize": (lambda x: functional.normalize(x, (-1,), 1e-5)[0], [X]),
