@@ -45,9 +45,10 @@ extern "C" __global__ void binary_cross_entropy(real* losses, long long size, re
                                                 long long t_size, real scale) {
   long long i = THREAD;
   if (i >= size) return;
-  real x = logits[i], t = targets[i];
-  losses[i] = scale * ((x > 0 || x != x ? x : (real)0) - x * t + log1p(exp(x > 0 ? -x : x)));
-  gradient[i] = scale * ((real)0.5 * tanh((real)0.5 * x) + ((real)0.5 - t));
+  real x = logits[i], e = exp(x > 0 ? -x : x);
+  real factor = (x > 0 ? 1 : 0) - targets[i];
+  losses[i] = scale * ((factor != 0 ? factor * x : 0) + log1p(e));  // not 0 * infinity
+  gradient[i] = scale * (factor + (x > 0 ? -e : e) / (1 + e));
 }
 
 extern "C" __global__ void sgd(real* p, long long p_size, const real* g, long long g_size, real* v, long long v_size,

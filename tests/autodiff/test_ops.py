@@ -232,6 +232,7 @@ TABLE: dict[str, dict[str, Row]] = {
     "sqrt": unary(ops.sqrt, np.sqrt, positive),
     "tanh": unary(ops.tanh, np.tanh),
     "sigmoid": unary(ops.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+    "log_sigmoid": unary(ops.log_sigmoid, lambda x: -np.log(1 + np.exp(-x))),
     "relu": unary(ops.relu, lambda x: np.where(x > 0, x, 0)),
     "softmax": along(ops.softmax, softmax_by_numpy),
     "log_softmax": along(ops.log_softmax, lambda x, axis=-1: np.log(softmax_by_numpy(x, axis))),

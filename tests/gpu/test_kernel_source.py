@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from tests import exact
 from tinymtl import kernels
 from tinymtl.nn import functional, losses  # noqa: F401  (they register their fused operations)
 
@@ -125,3 +126,14 @@ def test_a_nan_stays_one(compiled):
     z, bias = np.array([[np.nan, -1.0, 2.0]], dtype), np.zeros(3, dtype)
     run("add_bias", z, bias, 1)
     np.testing.assert_array_equal(z, [[np.nan, 0.0, 2.0]])
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_binary_cross_entropy_is_exact_in_both_tails(compiled, target):
+    dtype, run = compiled
+    x = exact.points(dtype)
+    values, gradient = np.empty_like(x), np.empty_like(x)
+    run("binary_cross_entropy", values, gradient, x, np.full_like(x, target), 1.0)
+    towards = 1 if target else -1
+    assert exact.ulps(values, [-exact.log_sigmoid(towards * p) for p in x]) < 4
+    assert exact.ulps(gradient, [-towards * exact.sigmoid(-towards * p) for p in x]) < 4

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests import exact
 from tinymtl.autodiff import grad, ops
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
@@ -244,3 +245,32 @@ def test_a_loss_of_constants_is_a_constant(loss):
     target = np.array([0, 1]) if loss is cross_entropy else np.zeros((2, 3))
     out = loss(tensor(np.zeros((2, 3))), target)
     assert (out.shape, out.requires_grad) == ((), False)
+
+
+# ---------------------------------------------------------------- the last digits
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("error")
+def test_binary_cross_entropy_is_exact_in_both_tails(dtype):
+    points = exact.points(dtype)
+    x = tensor(points, requires_grad=True)
+
+    def found(target):  # each element's loss by itself, so that no sum hides it
+        losses = binary_cross_entropy_per_task(x.reshape(1, -1), np.full((1, len(points)), target, dtype))
+        return losses.data, grad(losses.sum(), x)[0]
+
+    losses, gradient = found(0)
+    assert exact.ulps(losses, [-exact.log_sigmoid(-p) for p in points]) < 4
+    assert exact.ulps(gradient, [exact.sigmoid(p) for p in points]) < 4
+    losses, gradient = found(1)
+    assert exact.ulps(losses, [-exact.log_sigmoid(p) for p in points]) < 4
+    assert exact.ulps(gradient, [-exact.sigmoid(-p) for p in points]) < 4
+    losses, _ = found(0.25)
+    right = [-exact.log_sigmoid(p) / 4 - 3 * exact.log_sigmoid(-p) / 4 for p in points]
+    assert exact.ulps(losses, right) < 4
+
+
+def test_an_infinite_logit_of_a_missing_number_is_not_hidden():
+    losses = binary_cross_entropy_per_task(tensor([[np.inf, -np.inf, np.nan, 0.0]]), np.array([[1.0, 1.0, 1.0, 0.0]]))
+    np.testing.assert_array_equal(losses.data[:3], [0.0, np.inf, np.nan])

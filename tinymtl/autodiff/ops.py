@@ -185,10 +185,19 @@ def tanh(a: Any) -> Tensor:
 
 
 def sigmoid(a: Any) -> Tensor:
-    """z = 1/(1 + e⁻ˣ), computed as ½ + ½ tanh(x/2), which never overflows."""
+    """z = 1/(1 + e⁻ˣ), from its smaller tail e^−|x|/(1 + e^−|x|): no overflow, and no digit lost on either side."""
     x = operand(a)
-    z = 0.5 + 0.5 * array_module(x).tanh(0.5 * x)
-    return record(z, (a, lambda g: g * (z * (1 - z))))
+    e = array_module(x).exp(-abs(x))
+    tail = e / (1 + e)
+    return record(abs((x > 0) - tail), (a, lambda g: g * (tail * (1 - tail))))  # z (1 − z) would be 0 at x = 20
+
+
+def log_sigmoid(a: Any) -> Tensor:
+    """z = ln(1/(1 + e⁻ˣ)) = min(x, 0) − ln(1 + e^−|x|). The softplus ln(1 + eˣ) is −log_sigmoid(−x)."""
+    x = operand(a)
+    xp = array_module(x)
+    e = xp.exp(-abs(x))
+    return record(xp.minimum(x, 0) - xp.log1p(e), (a, lambda g: g * abs((x <= 0) - e / (1 + e))))
 
 
 def relu(a: Any) -> Tensor:

@@ -140,18 +140,31 @@ def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Arra
 
 @fused
 def binary_cross_entropy(losses: Array, gradient: Array, x: Array, t: Array, scale: float) -> None:
-    """Write scale · (max(x, 0) − x t + ln(1 + e^−|x|)) and its derivative scale · (σ(x) − t)."""
-    np.abs(x, out=losses)
-    np.negative(losses, out=losses)
-    np.exp(losses, out=losses)
-    np.log1p(losses, out=losses)
-    losses += np.maximum(x, 0)
-    losses -= x * t
+    """Write scale · (([x > 0] − t) x + ln(1 + e^−|x|)) and its derivative scale · (σ(x) − t).
+
+    With s = e^−|x|/(1 + e^−|x|), σ(x) − t is [x > 0] − t − s right of 0 and − t + s left of it: for t in {0, 1}
+    nothing cancels, and both tails keep every digit.
+    """
+    signed = np.greater(x, 0, out=np.empty_like(x), casting="unsafe")
+    np.subtract(signed, t, out=gradient)  # 1 − t right of 0, −t left of it
+    e = np.abs(x, out=np.empty_like(x))
+    np.negative(e, out=e)
+    np.exp(e, out=e)
+    np.log1p(e, out=losses)
+    signed -= 0.5
+    signed *= e
+    e += 1.0
+    signed /= e  # s / 2, with the sign of x
+    try:
+        with np.errstate(invalid="raise"):
+            np.multiply(gradient, x, out=e)
+    except FloatingPointError:  # 0 · ∞: a logit that is infinite and right costs nothing
+        e[np.isinf(x) & (gradient == 0)] = 0.0
+    losses += e
     losses *= scale
-    np.multiply(x, 0.5, out=gradient)
-    np.tanh(gradient, out=gradient)  # σ(x) = ½ + ½ tanh(x/2), which never overflows
-    gradient *= 0.5 * scale
-    gradient += (0.5 - t) * scale
+    signed *= 2.0
+    gradient -= signed
+    gradient *= scale
 
 
 def mse_loss(prediction: Tensor, target: Any) -> Tensor:
