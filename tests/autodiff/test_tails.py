@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests import exact
-from tinymtl.autodiff import check_gradient, grad, ops, tensor
+from tinymtl.autodiff import check_gradient, grad, ops
+from tinymtl.autodiff.tensor import tensor
 
 pytestmark = pytest.mark.filterwarnings("error")
 
