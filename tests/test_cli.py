@@ -101,7 +101,7 @@ def test_the_defaults_are_the_main_job(monkeypatch):
         asked.update(data=data, steps=steps, **options)
         raise ValueError("enough")
 
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "compare", noted)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "compare", noted)
     assert main(["compare"]) == 2
     assert asked.pop("workers") >= 1
     assert asked == {
@@ -194,7 +194,7 @@ def test_ctrl_c_writes_nothing(capsys, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "compare", interrupted)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "compare", interrupted)
     assert main(["compare"]) == 130
     assert capsys.readouterr() == ("", "tinymtl: interrupted\n")
     assert os.listdir() == []
@@ -218,7 +218,7 @@ def test_auto_takes_a_gpu_that_is_there(monkeypatch, capsys):
         raise ValueError(f"asked for {options['device']}")
 
     monkeypatch.setattr("tinymtl.backend.cuda_problem", lambda: None)
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "compare", noted)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "compare", noted)
     assert "asked for cuda" in refused(capsys, "compare", "--device", "auto")
     assert "asked for cpu" in refused(capsys, "compare")
 

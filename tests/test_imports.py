@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import graphlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ PACKAGE = Path(tinymtl.__file__).parent
 
 #: The rooms from the ground up. Those on one floor do not import one another.
 FLOORS = [
-    ["checks", "files", "ties"],
+    ["checks", "files", "text", "ties"],
     ["backend"],
     ["kernels"],
     ["fake_cupy"],
@@ -26,13 +28,16 @@ FLOORS = [
     ["problems"],
     ["tracing"],
     ["data"],
-    ["lab"],
+    ["lab", "systems"],
     ["course"],
     ["cli"],
     ["__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+#: Every module of the package by its name; a package goes by that of its directory.
+MODULES = {".".join(["tinymtl", *path.relative_to(PACKAGE).with_suffix("").parts]): path for path in FILES}
+MODULES = {module.removesuffix(".__init__"): path for module, path in MODULES.items()}
 BY_NAME = ("__import__", "import_module", "importlib.import_module")
 
 
@@ -44,37 +49,21 @@ def name(path):
     return path.relative_to(PACKAGE).as_posix()
 
 
-def is_type_checking(node):
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def statements(tree):
-    """Every node that runs: all but what stands under `if TYPE_CHECKING:`."""
-    for node in ast.iter_child_nodes(tree):
-        if is_type_checking(node):
-            for other in node.orelse:
-                yield other
-                yield from statements(other)
-        else:
-            yield node
-            yield from statements(node)
-
-
 @functools.cache
 def imported(path, source=None):
-    """The modules that a file imports, at its top or inside functions, with the line."""
+    """The modules that a file imports, at its top, inside functions or for the types alone, with the line."""
     parents = ["tinymtl", *path.relative_to(PACKAGE).parts[:-1]]
     found = []
-    for node in statements(ast.parse(path.read_text() if source is None else source)):
+    for node in ast.walk(ast.parse(path.read_text() if source is None else source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 found.append((alias.name, node.lineno))
         elif isinstance(node, ast.ImportFrom):
             base = parents[: len(parents) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from tinymtl import nn` imports the room nn; `from tinymtl.nn import Linear` imports tinymtl.nn
-            names = [f"{module}.{alias.name}" if module == "tinymtl" else module for alias in node.names]
-            found += [(name, node.lineno) for name in names]
+            # `from tinymtl.nn import losses` imports tinymtl.nn.losses; `from tinymtl.nn import Linear` tinymtl.nn
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            found += [(name if name in MODULES or module == "tinymtl" else module, node.lineno) for name in names]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME:
             first = node.args[0] if node.args else None
             found.append((first.value if isinstance(first, ast.Constant) else "a computed name", node.lineno))
@@ -85,7 +74,7 @@ def uses_of_the_package_itself(path):
     """What a file takes from the package by `import tinymtl`: attribute names."""
     return {
         node.attr
-        for node in statements(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tinymtl"
     }
 
@@ -111,6 +100,35 @@ def test_imports_run_downward_only():
     assert [found for path in FILES for found in upward(path)] == []
 
 
+def order(imports):
+    """The modules from the ground up; a CycleError names those that import one another."""
+    return list(graphlib.TopologicalSorter(imports).static_order())
+
+
+def test_no_circles():
+    """Neither between rooms nor inside one, not even for the types alone."""
+    imports = {module: {name for name, _ in imported(path) if name in MODULES} for module, path in MODULES.items()}
+    assert order(imports).index("tinymtl.files") < order(imports).index("tinymtl.lab.results")
+
+
+def test_the_walk_finds_circles():
+    source = "if TYPE_CHECKING:\n    from tinymtl.lab.results import FILES\ndef f():\n    from tinymtl.lab import runs"
+    found = {module for module, _ in imported(PACKAGE / "lab" / "plots.py", source)}
+    assert found == {"tinymtl.lab.results", "tinymtl.lab.runs"}
+    with pytest.raises(graphlib.CycleError):
+        order({"plots": {"results"}, "results": {"plots"}})
+
+
+def test_no_module_has_the_name_of_what_is_exported_beside_it():
+    """`import tinymtl.min_norm as m` gave a function: whoever looks for a module by its place must find it."""
+    for module in MODULES:
+        if not module.endswith("__main__"):
+            importlib.import_module(module)
+    for module in MODULES:
+        package, _, last = module.rpartition(".")
+        assert module.endswith("__main__") or getattr(sys.modules[package], last) is sys.modules[module], module
+
+
 def test_the_package_itself_is_used_from_outside_only():
     """`import tinymtl` brings in all that the package exports: below that, it may only tell a version or a place."""
     own = [module for module, _ in imported(PACKAGE / "__init__.py") if module.startswith("tinymtl.")]
@@ -126,7 +144,7 @@ def test_the_package_itself_is_used_from_outside_only():
     [
         ("nn/layers.py", "from tinymtl.steps import MGDA", True),
         ("nn/layers.py", "def f():\n    from tinymtl.optim import SGD", True),
-        ("nn/layers.py", "import tinymtl.lab.train as t", True),
+        ("nn/layers.py", "import tinymtl.lab.training as t", True),
         ("nn/layers.py", "from ..steps import mgda", True),
         ("nn/layers.py", "from .. import steps", True),
         ("nn/layers.py", "from tinymtl import problems", True),
@@ -134,7 +152,7 @@ def test_the_package_itself_is_used_from_outside_only():
         ("nn/layers.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import tinymtl.data", True),
         ("optim.py", "import tinymtl.hull", True),
         ("autodiff/ops.py", "import tinymtl.somewhere_new", True),
-        ("nn/layers.py", "if TYPE_CHECKING:\n    from tinymtl.steps import MGDA", False),
+        ("nn/layers.py", "if TYPE_CHECKING:\n    from tinymtl.steps import MGDA", True),
         ("nn/layers.py", "from tinymtl.nn import losses\nfrom . import functional\nimport tinymtl.autodiff", False),
         ("cli.py", "from tinymtl import lab, data\nimport tinymtl", False),
     ],

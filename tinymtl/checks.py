@@ -60,9 +60,7 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def whole_number(
-    what: str, given: Any, low: int, high: int | None = None, error: type[Exception] = ValueError
-) -> int:
+def whole_number(what: str, given: Any, low: int, high: int | None = None, error: type[Exception] = ValueError) -> int:
     """`given` as an int if it is a whole number from `low` to `high`; otherwise an error that names it.
 
     >>> whole_number("offset", 4, 0, 8)

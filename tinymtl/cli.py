@@ -150,8 +150,8 @@ def _add_compare_parser(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from tinymtl.lab.compare import compare
-    from tinymtl.lab.report import check_out
+    from tinymtl.lab.comparison import compare
+    from tinymtl.lab.results import check_out
 
     check_out(args.out)
     data = args.data or (["multi_mnist"] if args.data_dir else ["multidigits", "attributes"])

@@ -16,22 +16,11 @@ from tests.benchmark.scaling import ScalingRow
 from tests.benchmark.sides import AGAINST, FLOOR, SIDES
 from tests.benchmark.timing import Row
 from tinymtl import files
+from tinymtl.text import ruled
 
 # Okabe & Ito's colours (without the yellow, which is too light for a dot), told apart by shape as well.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*", "<", ">", "d", "h")
-
-
-def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns of one width each: the first to the left, the others to the right."""
-    table = [list(header), *map(list, lines)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-
-    def text(line: Sequence[str]) -> str:
-        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        return "  ".join([line[0].ljust(widths[0]), *cells])
-
-    return "\n".join([text(header), "  ".join("-" * width for width in widths), *map(text, lines)])
 
 
 def step_table(rows: Sequence[Row]) -> str:
@@ -56,7 +45,7 @@ def step_table(rows: Sequence[Row]) -> str:
             ratios.append(against(found.get((*step, "tinymtl"))))
         lines.append([f"{workload} {strategy}, {optimizer}", str(threads), time, *ratios])
     last = ["tinymtl / against (quartiles)"] if AGAINST in present else []
-    table = aligned(["step", "threads", "floor ms", *sides, *last], lines)
+    table = ruled([["step", "threads", "floor ms", *sides, *last], *lines])
     notes = [
         f"{r.workload} {r.strategy}, {r.optimizer}: {r.side} {r.status}: {r.note}" for r in rows if r.note
     ]
@@ -92,7 +81,7 @@ def solver_table(rows: Sequence[SolverRow]) -> str:
         [name, *(f"{found[name, k].microseconds:.1f} / {found[name, k].gap:.0e}" for k in sizes)]
         for name in names
     ]
-    table = aligned(["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], lines)
+    table = ruled([["W5: µs / worst gap", *(f"K = {k}" for k in sizes)], *lines])
     ratios = [
         f"{row.solver} / {AGAINST} at K = {row.tasks}: {row.against:.3f}"
         for row in rows
@@ -104,7 +93,7 @@ def solver_table(rows: Sequence[SolverRow]) -> str:
 def gpu_table(device: str, rows: Sequence[GpuRow]) -> str:
     """A line per side, under the device's name."""
     lines = [[row.side, f"{row.milliseconds:.3f}", f"{row.ratio:.2f}"] for row in rows]
-    return aligned([device, "ms per step", "of tinymtl averaged"], lines)
+    return ruled([[device, "ms per step", "of tinymtl averaged"], *lines])
 
 
 def memory_table(rows: Sequence[MemoryRow]) -> str:
@@ -113,7 +102,7 @@ def memory_table(rows: Sequence[MemoryRow]) -> str:
     sides = list(dict.fromkeys(row.side for row in rows))
     found = {(row.side, row.workload, row.strategy): f"{row.megabytes:.0f}" for row in rows}
     lines = [[side, *(found.get((side, *step), "–") for step in steps)] for side in sides]
-    return aligned(["peak memory, MB", *(f"{w} {s}" for w, s in steps)], lines)
+    return ruled([["peak memory, MB", *(f"{w} {s}" for w, s in steps)], *lines])
 
 
 def import_table(rows: Sequence[ImportRow]) -> str:
@@ -121,7 +110,7 @@ def import_table(rows: Sequence[ImportRow]) -> str:
     lines = [
         [r.module, f"{r.milliseconds:.0f}", f"{r.beyond_python:.0f}", f"{r.beyond_numpy:.0f}"] for r in rows
     ]
-    return aligned(["import", "ms", "beyond python", "beyond numpy"], lines)
+    return ruled([["import", "ms", "beyond python", "beyond numpy"], *lines])
 
 
 def scaling_table(rows: Sequence[ScalingRow]) -> str:
@@ -133,7 +122,7 @@ def scaling_table(rows: Sequence[ScalingRow]) -> str:
         name = f"{side} {strategy}" + (f" by {size}" if size else "")
         cells = [found.get((side, strategy, size, tasks)) for tasks in sizes]
         lines.append([name, *("–" if row is None else three_digits(row.ratio) for row in cells)])
-    return aligned(["cost / averaged", *(f"K = {k}" for k in sizes)], lines)
+    return ruled([["cost / averaged", *(f"K = {k}" for k in sizes)], *lines])
 
 
 def csv_text(rows: Sequence[Any]) -> str:

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import tinymtl as tm
-from tests.lab.test_compare import SINGLE, constructed
+from tests.lab.test_comparison import SINGLE, constructed
 from tinymtl.lab import History, plots
 from tinymtl.lab.statistics import mean_interval
 from tinymtl.lab.strategies import STRATEGIES
@@ -20,10 +20,21 @@ def history(metrics, losses=None):
     return found
 
 
-def test_every_strategy_has_a_colour_and_a_marker_of_its_own():
-    assert set(plots.STYLES) == {"single", *STRATEGIES}
-    for part in zip(*plots.STYLES.values(), strict=True):
-        assert len(set(part)) == len(plots.STYLES)
+def test_24_strategies_can_be_told_apart():
+    found = [plots.Style.at(position) for position in range(24)]
+    assert len({(style.marker, style.fill) for style in found}) == 24  # without any colour
+    assert len({(style.colour, style.dash) for style in found}) == 24  # without any marker
+    assert len({(style.colour, style.marker) for style in found}) == 24  # too small to see the fill
+    near = [(a, b) for i, a in enumerate(found) for b in found[i + 1 : i + 5]]
+    assert all(a.colour != b.colour and a.marker != b.marker and a.dash != b.dash for a, b in near)
+
+
+def test_styles_come_from_the_position_in_the_registry():
+    names = list(STRATEGIES)
+    found = plots.styles(["own", "single", *reversed(names), "another"])
+    assert [found[name] for name in [*names, "own", "another"]] == [plots.Style.at(i) for i in range(len(names) + 2)]
+    assert found["single"].colour == "#000000" and found["single"].marker not in plots.SHAPES
+    assert plots.styles([names[2]]) == {names[2]: plots.Style.at(2)}
 
 
 def test_learning_curves_show_the_mean_and_the_range():
@@ -39,7 +50,7 @@ def test_learning_curves_show_the_mean_and_the_range():
     assert band[:, 1].min() == pytest.approx(0.1) and band[:, 1].max() == pytest.approx(0.6)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["MGDA", "averaged"]
     assert ax.get_xlabel() == "epochs" and "validation" in ax.get_ylabel() and ax.get_title() == "a"
-    assert to_hex(line.get_color()).upper() == plots.STYLES["mgda"][0]
+    assert to_hex(line.get_color()).upper() == plots.styles(["mgda"])["mgda"].colour
 
 
 def test_learning_curves_of_training_losses():
@@ -56,7 +67,7 @@ def test_learning_curves_of_training_losses():
 def test_the_comparison_figure_shows_what_was_measured():
     rows = [[0.88, 0.5], [0.72, 0.5], [0.8, 0.6]]
     found = constructed({"single": SINGLE, "mgda": rows})
-    figure = plots.comparison_figure(found)
+    figure = found.figure()
     left, right = figure.axes
     interval = mean_interval(found.deltas("made", "mgda"))
     (bar,) = left.containers
@@ -79,6 +90,14 @@ def test_one_seed_can_be_drawn(tmp_path):
     figure = constructed({"single": SINGLE[:1], "mgda": SINGLE[:1]}).figure()
     figure.savefig(tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 10_000
+
+
+def test_dollar_signs_are_no_formula(tmp_path):
+    specs = ("$a^", "b_$")
+    found = constructed({"single": SINGLE, r"\alpha $x^$": SINGLE}, tasks=specs)
+    found.figure().savefig(tmp_path / "dollars.png")
+    ax = found.figure().axes[1]
+    assert [plots.plain(name) for name in ("$a^", "b $")] == [t.get_text() for t in ax.get_xticklabels()]
 
 
 def test_pyplot_is_left_alone():

@@ -1,15 +1,15 @@
 """The laboratory: train a strategy, judge it, and compare it with the others."""
 
 from tinymtl.lab import plots
-from tinymtl.lab.compare import compare
-from tinymtl.lab.comparison import Comparison
-from tinymtl.lab.evaluate import evaluate
+from tinymtl.lab.comparison import compare
+from tinymtl.lab.evaluation import evaluate
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import task_gradients
 from tinymtl.lab.metrics import accuracy, conflicting_pairs, cosines, inner_products, mean_delta, r2
 from tinymtl.lab.networks import build
+from tinymtl.lab.results import Comparison
 from tinymtl.lab.runs import Result, Run, execute
-from tinymtl.lab.train import fit
+from tinymtl.lab.training import fit
 
 __all__ = [
     "Comparison",

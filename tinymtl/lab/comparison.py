@@ -1,114 +1,228 @@
-"""The results of several strategies on several data sets, and what they say."""
+"""The main job: every strategy, on every data set, with paired seeds."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinymtl.backend import Array
-from tinymtl.data import MultiTaskData, TaskSpec
-from tinymtl.lab import report
-from tinymtl.lab.metrics import mean_delta
-from tinymtl.lab.runs import Result
-from tinymtl.lab.statistics import Interval, mean_interval
-from tinymtl.lab.strategies import SINGLE, STRATEGIES
+from tinymtl import data as datasets
+from tinymtl.backend import module_for
+from tinymtl.checks import whole_number
+from tinymtl.data import MultiTaskData
+from tinymtl.lab.networks import build
+from tinymtl.lab.progress import progress_bar
+from tinymtl.lab.results import Comparison, DataFacts
+from tinymtl.lab.runs import Result, Run, execute
+from tinymtl.lab.strategies import SINGLE, Make, chosen, make_step
+from tinymtl.lab.workers import Job, in_processes
+from tinymtl.optim import Adam
 
 
-@dataclass(frozen=True)
-class DataFacts:
-    """What the report says about a data set."""
+class Setting(NamedTuple):
+    """How a data set is trained unless told otherwise, the same for all strategies."""
 
-    name: str
-    tasks: list[TaskSpec]
-    train_rows: int
-    validation_rows: int
-    test_rows: int
-
-    @classmethod
-    def of(cls, data: MultiTaskData) -> DataFacts:
-        """The facts of a loaded data set."""
-        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test))
+    trunk: Sequence[int] | str
+    epochs: int
+    batch_size: int
+    lr: float
 
 
-@dataclass
-class Comparison:
-    """What `tinymtl.lab.compare` returns; `print` shows a table and a sentence per data set.
+#: Chosen by hand, so that the averaged loss and the single-task nets have stopped improving on validation. The
+#: trunks of 8 units are narrow on purpose: there the tasks fight for them.
+SETTINGS = {
+    "multidigits": Setting((8,), 50, 64, 0.001),
+    "attributes": Setting((8,), 80, 64, 0.003),
+    "weather": Setting((32,), 60, 64, 0.003),
+    "penguins": Setting((32,), 100, 32, 0.003),
+    "multi_mnist": Setting("lenet", 10, 256, 0.001),
+}
+OTHER_DATA = Setting((32,), 60, 64, 0.003)
 
-    Attributes
+
+def compare(
+    data: str | MultiTaskData | Sequence[str | MultiTaskData] = ("multidigits", "attributes"),
+    steps: str | Make | Sequence[str | Make] | None = None,
+    *,
+    trunk: Sequence[int] | str | None = None,
+    epochs: int | None = None,
+    seeds: int | Sequence[int] = 3,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    group_size: int | None = None,
+    device: str = "cpu",
+    data_dir: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    progress: bool | None = None,
+) -> Comparison:
+    """Train single-task nets and every strategy on each data set, and put them side by side.
+
+    A fair comparison: for one seed every strategy starts from the same weights and sees the same minibatches, the
+    budget is the same number of minibatches for all, every strategy uses Adam with the same settings, the epoch
+    is chosen on validation, and the test part is looked at once. Its limits: one learning rate for all, and
+    strategies that update the trunk several times per minibatch take more steps (and time) within the budget.
+
+    Parameters
     ----------
-    results : list[Result]
-        Every run with its outcome.
-    data : dict[str, DataFacts]
-    notes : dict[str, list[str]]
-        For each data set what was left out, and why.
+    data : name, MultiTaskData, or a list of them, default ("multidigits", "attributes")
+    steps : names, classes and functions, default all of `tinymtl.STRATEGIES`
+        A name of the registry ("averaged", "mgda", "mgda-ub", …); a subclass of `Step`; or any function of (model,
+        optimizer) that makes a step, such as `functools.partial(tinymtl.MGDA, normalize="l2")`. A class or function
+        with a parameter `rng` gets the run's. The single-task nets, the reference, are trained always.
+    trunk, epochs, lr, batch_size : optional
+        For every data set; by default those of `SETTINGS`.
+    seeds : int or list of int, default 3
+        A number n means the seeds 0 … n − 1.
+    group_size : int, optional
+        Of random grouping; by default half the tasks. With two tasks random grouping is left out.
+    device : "cpu" (default) or "cuda"
+    data_dir : path, optional
+        Where MNIST's files lie, for "multi_mnist".
+    workers : int, default 1
+        Processes that share the runs (on the CPU), each with one BLAS thread. What comes out does not depend on
+        their number. A script that asks for more than one needs `if __name__ == "__main__":` around the call, and
+        steps of one's own must be defined at the top of a module.
+    progress : bool, optional
+        Show a progress bar over the runs (on stderr). By default only on a terminal.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError, OSError
+        For an unknown name or a bad option, or data that cannot be read: before anything is trained.
+    RuntimeError
+        If a GPU is asked for and cannot be used; it says which part is missing.
+
+    Examples
+    --------
+    >>> found = compare("attributes", ["mgda"], trunk=[4], epochs=1, seeds=2)
+    >>> found.strategies("attributes"), found.metrics("attributes", "mgda").shape
+    (['single', 'mgda'], (2, 8))
     """
+    module_for(device)
+    jobs, facts, notes = planned(
+        data,
+        steps,
+        seeds,
+        trunk=trunk,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        group_size=group_size,
+        device=device,
+        data_dir=data_dir,
+    )
+    workers = whole_number("workers", workers, 1)
+    shared = workers > 1 and device == "cpu" and len(jobs) > 1
+    outcomes = in_processes(jobs, min(workers, len(jobs))) if shared else (execute(*job) for job in jobs)
+    return Comparison(_collected(outcomes, len(jobs), progress), facts, notes)
 
-    results: list[Result]
-    data: dict[str, DataFacts]
-    notes: dict[str, list[str]] = field(default_factory=dict)
 
-    def of(self, data: str, strategy: str) -> list[Result]:
-        """The results of one strategy on one data set, by seed."""
-        found = [r for r in self.results if r.run.data == data and r.run.strategy == strategy]
-        return sorted(found, key=lambda result: result.run.seed)
+def _collected(outcomes: Iterator[Result], total: int, progress: bool | None) -> list[Result]:
+    """All results, in the order of the jobs, with a bar on the way."""
+    bar = progress_bar(total, 0, "run", progress)
+    results = []
+    try:
+        for result in outcomes:
+            results.append(result)
+            bar.update()
+    finally:
+        bar.close()
+    return results
 
-    def strategies(self, data: str) -> list[str]:
-        """The strategies that ran on a data set, the single-task nets first."""
-        present = {result.run.strategy for result in self.results if result.run.data == data}
-        return [name for name in (SINGLE, *STRATEGIES) if name in present]
 
-    def metrics(self, data: str, strategy: str, what: str = "metric") -> Array:
-        """Each task's "metric" (or "loss") on the test part, (seeds, K)."""
-        names = [task.name for task in self.data[data].tasks]
-        return np.array([[r.test[name][what] for name in names] for r in self.of(data, strategy)])  # type: ignore[literal-required]
+# ------------------------------------------------------------ what will be done
 
-    def deltas(self, data: str, strategy: str) -> Array:
-        """Δ against the single-task nets of the same seed, in per cent, (seeds,); positive is better.
 
-        Classification tasks enter by their accuracy, regression tasks by their loss (an R² may be near 0, and
-        nothing should be divided by it).
-        """
-        lower = [task.kind == "regression" for task in self.data[data].tasks]
+def planned(
+    data: str | MultiTaskData | Sequence[str | MultiTaskData],
+    steps: str | Make | Sequence[str | Make] | None,
+    seeds: int | Sequence[int],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    **wishes: Any,
+) -> tuple[list[Job], dict[str, DataFacts], dict[str, list[str]]]:
+    """The runs of a comparison, the facts of its data sets, and notes on what is left out; options as for `compare`.
 
-        def values(name: str) -> Array:
-            return np.where(lower, self.metrics(data, name, "loss"), self.metrics(data, name))
+    Raises a ValueError or OSError for anything that a run would fail on: names, options, data, network.
+    """
+    strategies = chosen(steps)
+    given = [data] if isinstance(data, str | MultiTaskData) else list(data)
+    if not given:
+        raise ValueError("there is nothing to compare on: give the name of a data set")
+    if data_dir is not None and "multi_mnist" not in given:
+        raise ValueError("data_dir is where MNIST's files lie, but 'multi_mnist' is not among the data sets")
+    if data_dir is None and "multi_mnist" in given:
+        raise ValueError(
+            "multi_mnist is made from MNIST's own files: say where they lie (data_dir, on the command line --data-dir)"
+        )
+    seed_list = _seeds(seeds)
+    jobs: list[Job] = []
+    facts: dict[str, DataFacts] = {}
+    notes: dict[str, list[str]] = {}
+    for item in given:
+        options = {"directory": os.fspath(data_dir)} if item == "multi_mnist" and data_dir is not None else {}
+        own = item if isinstance(item, MultiTaskData) else None
+        loaded = datasets.load(str(item), **options) if own is None else own
+        if loaded.name in facts:
+            raise ValueError(f"the data set {loaded.name!r} is given twice")
+        facts[loaded.name] = DataFacts.of(loaded)
+        settings = _settings(loaded, **wishes)
+        for name, make in strategies.items():
+            if make is not None:  # raises if it does not make a step
+                model = build(loaded, settings["trunk"])
+                make_step(name, make, model, Adam(), settings["group_size"], np.random.default_rng(0))
+        here: dict[str, Make | None] = {SINGLE: None, **strategies}
+        if "grouped" in here and len(loaded.tasks) < 3:
+            del here["grouped"]
+            notes[loaded.name] = [
+                "No random groups: with two tasks, groups of 1 are alternating steps, a group of 2 the averaged loss."
+            ]
+        jobs += [
+            (Run(data=loaded.name, strategy=name, seed=seed, data_options=options, **settings), own, make)
+            for name, make in here.items()
+            for seed in seed_list
+        ]
+    return jobs, facts, notes
 
-        pairs = zip(values(strategy), values(SINGLE), strict=True)
-        return np.array([100 * mean_delta(mine, single, lower) for mine, single in pairs])
 
-    def passes(self, data: str, strategy: str) -> str:
-        """Trunk passes per minibatch, as counted: "1+2" is one forward and two backwards."""
-        result = self.of(data, strategy)[0]
-        minibatches = result.run.epochs * -(-self.data[data].train_rows // result.run.batch_size)
-        return f"{result.trunk_forwards / minibatches:g}+{result.trunk_backwards / minibatches:g}"
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    """A number of seeds, or the seeds themselves, as a list."""
+    if not isinstance(seeds, Sequence):
+        return list(range(whole_number("seeds", seeds, 1)))
+    found = [whole_number("a seed", seed, 0) for seed in seeds]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds are a number of seeds, or different whole numbers, got {seeds!r}")
+    return found
 
-    def difference(self, data: str, strategy: str, reference: str) -> Interval:
-        """The mean difference in Δ between two strategies, paired by seed, with its 95 % interval; points of Δ."""
-        return mean_interval(self.deltas(data, strategy) - self.deltas(data, reference))
 
-    def table(self, data: str) -> str:
-        """One data set's table, at most 100 columns wide."""
-        return report.table(self, data)
-
-    def noise(self, data: str) -> str:
-        """Which differences on one data set are inside the noise of the seeds."""
-        return report.noise(self, data)
-
-    def figure(self) -> Any:
-        """The comparison as a Matplotlib figure."""
-        from tinymtl.lab.plots import comparison_figure
-
-        return comparison_figure(self)
-
-    def save(self, out: str | os.PathLike[str]) -> list[str]:
-        """Write results.csv, results.json and comparison.png into the directory `out`; returns their paths."""
-        return report.save(self, out)
-
-    def __str__(self) -> str:
-        parts = [f"{self.table(name)}\n\n{self.noise(name)}" for name in self.data]
-        return "\n\n\n".join([*parts, report.legend(self)])
-
-    __repr__ = __str__
+def _settings(
+    data: MultiTaskData,
+    trunk: Sequence[int] | str | None,
+    epochs: int | None,
+    lr: float | None,
+    batch_size: int | None,
+    group_size: int | None,
+    device: str,
+) -> dict[str, Any]:
+    """The settings of every run on `data`: what was wished for, else the usual ones."""
+    usual = SETTINGS.get(data.name, OTHER_DATA)
+    trunk = usual.trunk if trunk is None else trunk
+    build(data, trunk)  # raises if the trunk does not fit the data
+    lr = usual.lr if lr is None else lr
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"the learning rate is {lr}: give a number above 0")
+    tasks = len(data.tasks)
+    return {
+        "trunk": trunk if isinstance(trunk, str) else [int(width) for width in trunk],
+        "epochs": whole_number("epochs", usual.epochs if epochs is None else epochs, 1),
+        "batch_size": whole_number("batch_size", usual.batch_size if batch_size is None else batch_size, 1),
+        "lr": float(lr),
+        "group_size": max(1, tasks // 2) if group_size is None else whole_number("group_size", group_size, 1, tasks),
+        "device": device,
+    }

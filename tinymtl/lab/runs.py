@@ -12,11 +12,11 @@ import numpy as np
 
 from tinymtl import data as datasets
 from tinymtl.data import MultiTaskData
-from tinymtl.lab.evaluate import Score, evaluate
+from tinymtl.lab.evaluation import Score, evaluate
 from tinymtl.lab.history import History
 from tinymtl.lab.networks import build
-from tinymtl.lab.strategies import SINGLE, STRATEGIES, label_of
-from tinymtl.lab.train import fit
+from tinymtl.lab.strategies import SINGLE, Make, label_of, make_step
+from tinymtl.lab.training import fit
 from tinymtl.optim import Adam
 from tinymtl.steps import Averaged
 
@@ -32,7 +32,7 @@ class Run:
     data : str
         A name that `tinymtl.data.load` knows, or that of a data set of one's own.
     strategy : str
-        "single" or a key of `STRATEGIES`.
+        "single", a key of `STRATEGIES`, or the name of a strategy of one's own.
     seed : int
         Draws the initial weights, the order of the rows and the random groups, each from a stream of its own:
         runs with one seed start from the same weights and see the same minibatches.
@@ -119,7 +119,7 @@ class Result:
         }
 
 
-def execute(run: Run, data: MultiTaskData | None = None) -> Result:
+def execute(run: Run, data: MultiTaskData | None = None, make: Make | None = None) -> Result:
     """Do one run: all its epochs with Adam, then the test part with the parameters of its best validation epoch.
 
     Parameters
@@ -127,7 +127,9 @@ def execute(run: Run, data: MultiTaskData | None = None) -> Result:
     run : Run
         `Run(**entry["run"])` repeats an entry of results.json.
     data : MultiTaskData, optional
-        The data set where it is not one of those that `tinymtl.data.load` knows.
+        The data set, if it is not one of those that `tinymtl.data.load` knows.
+    make : callable, optional
+        What makes the step from (model, optimizer), if the strategy is not one of the registry.
 
     Examples
     --------
@@ -139,22 +141,24 @@ def execute(run: Run, data: MultiTaskData | None = None) -> Result:
     if data is None:
         data = _load(run.data, tuple(sorted(run.data_options.items())))
     if run.strategy != SINGLE:
-        return Result(run, *_train(run, data, None))
+        return Result(run, *_train(run, data, None, make))
     test: dict[str, Score] = {}
     histories = []
     for task in data.tasks:
-        scores, found = _train(run, data, task.name)
+        scores, found = _train(run, data, task.name, None)
         test |= scores
         histories += found
     return Result(run, test, histories)
 
 
-def _train(run: Run, data: MultiTaskData, only: str | None) -> tuple[dict[str, Score], list[History]]:
+def _train(
+    run: Run, data: MultiTaskData, only: str | None, make: Make | None
+) -> tuple[dict[str, Score], list[History]]:
     """Train one network: of all tasks, or of `only` one."""
     initial, order, groups = (np.random.default_rng([run.seed, stream]) for stream in range(3))
     model = build(data, run.trunk, initial, None if only is None else [only]).to(device=run.device)
     rule = Adam(lr=run.lr)
-    step = Averaged(model, rule) if only else STRATEGIES[run.strategy].make(model, rule, run.group_size, groups)
+    step = Averaged(model, rule) if only else make_step(run.strategy, make, model, rule, run.group_size, groups)
     try:
         history = fit(
             step,
@@ -162,7 +166,7 @@ def _train(run: Run, data: MultiTaskData, only: str | None) -> tuple[dict[str, S
             run.epochs,
             batch_size=run.batch_size,
             rng=order,
-            patience=run.epochs,  # never stops before the end, so that budgets are equal; keeps the best epoch
+            patience=run.epochs,  # never stops before the end: budgets are equal; keeps the best epoch
             measure_every=None if only else MEASURE_EVERY,
             progress=False,
         )

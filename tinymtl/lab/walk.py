@@ -12,11 +12,11 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, is_array, to_host
-from tinymtl.checks import choose
+from tinymtl.checks import choose, listed
 from tinymtl.data import load
 from tinymtl.hull import MinNorm
 from tinymtl.lab.networks import build
-from tinymtl.lab.strategies import STRATEGIES, check_names
+from tinymtl.lab.strategies import SINGLE, STRATEGIES
 from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
 from tinymtl.nn.shared_bottom import SharedBottom, Task
@@ -99,11 +99,9 @@ def _wait() -> None:
 
 def _scene(arguments: argparse.Namespace) -> tuple[str, Step, Any, Any]:
     """What is said first, the step, and its batch."""
-    check_names([arguments.step])
-    if arguments.step not in STRATEGIES:
-        raise ValueError(
-            f"{arguments.step!r} trains one network per task: walk through {', '.join(STRATEGIES)}"
-        )
+    if arguments.step == SINGLE:
+        raise ValueError(f"{SINGLE!r} trains one network per task: walk through {listed(STRATEGIES)}")
+    choose("strategy", arguments.step, STRATEGIES)
     if arguments.problem is not None:
         if arguments.data is not None:
             raise ValueError("give --data or --problem, not both")

@@ -17,10 +17,10 @@ from tests.lab.conftest import (
     with_dropout,
 )
 from tinymtl.lab import fit, measure
-from tinymtl.lab.evaluate import evaluate
+from tinymtl.lab.evaluation import evaluate
 from tinymtl.lab.progress import NoBar, progress_bar
 
-train = importlib.import_module("tinymtl.lab.train")
+train = importlib.import_module("tinymtl.lab.training")
 
 # ------------------------------------------------------------ the loop itself
 

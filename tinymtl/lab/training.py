@@ -14,7 +14,7 @@ from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.checks import whole_number
 from tinymtl.data import MultiTaskData, Split
 from tinymtl.lab import checkpoint as checkpoints
-from tinymtl.lab.evaluate import evaluate, metric_of, target_of
+from tinymtl.lab.evaluation import evaluate, metric_of, target_of
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import task_gradients
 from tinymtl.lab.metrics import conflicting_pairs, cosines, inner_products

@@ -1,8 +1,10 @@
 import csv
 import importlib
 import json
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ import pytest
 import tinymtl as tm
 from tests.lab.conftest import MIXED, make_data
 from tinymtl.data import TaskSpec
-from tinymtl.lab import Comparison, History, Result, Run, compare, execute, report
-from tinymtl.lab.comparison import DataFacts
+from tinymtl.lab import Comparison, History, Result, Run, compare, execute, report, results
+from tinymtl.lab.results import DataFacts
 from tinymtl.lab.statistics import Interval, mean_interval
 
 QUICK = {"epochs": 1, "seeds": 2}
@@ -231,7 +233,7 @@ def test_a_run_can_be_repeated_from_the_json(attributes, tmp_path):
 def test_a_failure_while_writing_leaves_the_old_files(attributes, tmp_path, monkeypatch):
     attributes.save(tmp_path)
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
-    replacing = report.replacing
+    replacing = results.replacing
 
     @contextmanager
     def full(path):
@@ -241,21 +243,21 @@ def test_a_failure_while_writing_leaves_the_old_files(attributes, tmp_path, monk
                 raise OSError(28, "No space left on device")
             yield file
 
-    monkeypatch.setattr(report, "replacing", full)
+    monkeypatch.setattr(results, "replacing", full)
     with pytest.raises(OSError, match="No space left"):
         replace(attributes, results=attributes.results[:4]).save(tmp_path)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
 
 
 def test_places_that_cannot_take_results(tmp_path):
-    report.check_out(tmp_path / "a" / "b")
-    report.check_out(tmp_path)
+    results.check_out(tmp_path / "a" / "b")
+    results.check_out(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("x")
     (tmp_path / "results.csv").mkdir()
     for place, words in (("file", "is a file"), ("file/deeper", "is a file"), (".", "results.csv is a directory")):
         with pytest.raises(OSError, match=words):
-            report.check_out(tmp_path / place)
+            results.check_out(tmp_path / place)
 
 
 # ------------------------------------------------------------ what is refused
@@ -285,7 +287,7 @@ def test_places_that_cannot_take_results(tmp_path):
     ],
 )
 def test_a_wrong_comparison_is_refused_before_anything_is_trained(monkeypatch, arguments, options, words):
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.compare"), "execute", None)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "execute", None)
     with pytest.raises((ValueError, OSError), match=words):
         compare(*arguments, **options)
 
@@ -293,3 +295,99 @@ def test_a_wrong_comparison_is_refused_before_anything_is_trained(monkeypatch, a
 def test_seeds_may_be_named():
     found = compare(make_data(), ["averaged"], trunk=[4], epochs=1, seeds=[7, 3])
     assert [r.run.seed for r in found.of("made", "averaged")] == [3, 7]
+
+
+# ------------------------------------------------------------ strategies of one's own
+
+
+class LastTaskOnly(tm.Averaged):
+    """The averaged step with all the weight on the last task."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(model, optimizer, weights=[0.0] * (len(model.tasks) - 1) + [1.0])
+
+
+def twice(model, optimizer):
+    return tm.Averaged(model, optimizer, reduction="sum")
+
+
+drawn = []
+
+
+def drawing(model, optimizer, rng):
+    drawn.append(int(rng.integers(2**32)))
+    return tm.Alternating(model, optimizer, order="shuffled", rng=rng)
+
+
+def test_names_classes_and_functions_are_strategies():
+    own = [LastTaskOnly, "mgda", twice, partial(tm.MGDA, normalize="l2"), drawing]
+    found = compare(make_data(), own, trunk=[4], seeds=2, epochs=2)
+    names = ["single", "mgda", "LastTaskOnly", "twice", "MGDA(normalize='l2')", "drawing"]
+    assert found.strategies("made") == names
+    assert [line.split("  ")[0] for line in found.table("made").splitlines()[-6:]] == [
+        "single-task nets",
+        "MGDA",
+        *names[2:],
+    ]
+    run = found.of("made", "twice")[1].run
+    again = execute(run, make_data(), twice)
+    assert again.test == found.of("made", "twice")[1].test
+    assert found.of("made", "LastTaskOnly")[0].test != found.of("made", "twice")[0].test
+    assert len(set(drawn)) == 3  # once to see whether it makes a step, then a stream of its own for each seed
+
+
+def test_own_strategies_share_processes(tmp_path):
+    own = [twice, partial(tm.MGDA, normalize="l2")]
+    alone, shared = (compare(make_data(), own, trunk=[4], workers=n, **QUICK) for n in (1, 2))
+    assert [r.test for r in shared.results] == [r.test for r in alone.results]
+    shared.save(tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert {entry["run"]["strategy"] for entry in content["runs"]} == {"single", "twice", "MGDA(normalize='l2')"}
+
+
+def no_step(model, optimizer):
+    return None
+
+
+def another_model(model, optimizer):
+    return tm.Averaged(tm.lab.build(make_data(), [4]), optimizer)
+
+
+def mgda(model, optimizer):
+    return tm.MGDA(model, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([lambda model, optimizer: tm.Averaged(model, optimizer)], "a lambda has no name"),
+        ([mgda], "two strategies are called 'mgda'"),
+        ([twice, type("twice", (LastTaskOnly,), {})], "two strategies are called 'twice'"),
+        ([no_step], "no_step must return a step of the model that it is given, it returned None"),
+        ([another_model], "another_model must return a step of the model"),
+        ([tm.RandomGrouped], "RandomGrouped does not make a step from .*'group_size'"),
+        ([3], "unknown strategy 3: use 'averaged'"),
+    ],
+)
+def test_what_makes_no_step_is_refused(monkeypatch, steps, words):
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "execute", None)
+    with pytest.raises(ValueError, match=words):
+        compare(make_data(), steps, trunk=[4], **QUICK)
+
+
+def test_what_other_processes_cannot_find_is_refused(monkeypatch):
+    def inner(model, optimizer):
+        return tm.Averaged(model, optimizer)
+
+    with pytest.raises(ValueError, match=r"inner cannot be sent to another process .*at the top of a module"):
+        compare(make_data(), [inner], trunk=[4], workers=2, **QUICK)
+    monkeypatch.setattr(twice, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "twice", twice, raising=False)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    with pytest.raises(ValueError, match=r"twice cannot .*\(it was defined in a notebook or at a prompt\)"):
+        compare(make_data(), [twice], trunk=[4], workers=2, **QUICK)
+
+
+def test_a_run_of_ones_own_strategy_needs_what_makes_it():
+    with pytest.raises(ValueError, match="unknown strategy 'twice'"):
+        execute(replace(RUN, strategy="twice"), make_data())

@@ -1,0 +1,281 @@
+"""The results of several strategies on several data sets: the numbers, the tables, the files."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import tinymtl
+from tinymtl.backend import Array
+from tinymtl.data import MultiTaskData, TaskSpec
+from tinymtl.files import replacing
+from tinymtl.lab import plots, report
+from tinymtl.lab.metrics import mean_delta
+from tinymtl.lab.runs import Result
+from tinymtl.lab.statistics import Interval, mean_interval
+from tinymtl.lab.strategies import SINGLE, STRATEGIES, label_of
+from tinymtl.text import ruled
+
+FILES = ("results.csv", "results.json", "comparison.png")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the report says about a data set."""
+
+    name: str
+    tasks: list[TaskSpec]
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+
+    @classmethod
+    def of(cls, data: MultiTaskData) -> DataFacts:
+        """The facts of a loaded data set."""
+        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test))
+
+
+@dataclass
+class Comparison:
+    """What `tinymtl.lab.compare` returns; `print` shows a table and a sentence per data set.
+
+    Attributes
+    ----------
+    results : list[Result]
+        Every run with its outcome.
+    data : dict[str, DataFacts]
+    notes : dict[str, list[str]]
+        For each data set what was left out, and why.
+    """
+
+    results: list[Result]
+    data: dict[str, DataFacts]
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ the numbers
+
+    def of(self, data: str, strategy: str) -> list[Result]:
+        """The results of one strategy on one data set, by seed."""
+        found = [r for r in self.results if r.run.data == data and r.run.strategy == strategy]
+        return sorted(found, key=lambda result: result.run.seed)
+
+    def strategies(self, data: str) -> list[str]:
+        """The strategies that ran on a data set: the single-task nets, those of the registry, one's own."""
+        present = dict.fromkeys(result.run.strategy for result in self.results if result.run.data == data)
+        return [name for name in dict.fromkeys((SINGLE, *STRATEGIES, *present)) if name in present]
+
+    def metrics(self, data: str, strategy: str, what: str = "metric") -> Array:
+        """Each task's "metric" (or "loss") on the test part, (seeds, K)."""
+        names = [task.name for task in self.data[data].tasks]
+        return np.array([[r.test[name][what] for name in names] for r in self.of(data, strategy)])  # type: ignore[literal-required]
+
+    def deltas(self, data: str, strategy: str) -> Array:
+        """Δ against the single-task nets of the same seed, in per cent, (seeds,); positive is better.
+
+        Classification tasks enter by their accuracy, regression tasks by their loss (an R² may be near 0, and
+        nothing should be divided by it).
+        """
+        lower = [task.kind == "regression" for task in self.data[data].tasks]
+
+        def values(name: str) -> Array:
+            return np.where(lower, self.metrics(data, name, "loss"), self.metrics(data, name))
+
+        pairs = zip(values(strategy), values(SINGLE), strict=True)
+        return np.array([100 * mean_delta(mine, single, lower) for mine, single in pairs])
+
+    def passes(self, data: str, strategy: str) -> str:
+        """Trunk passes per minibatch, as counted: "1+2" is one forward and two backwards."""
+        result = self.of(data, strategy)[0]
+        minibatches = result.run.epochs * -(-self.data[data].train_rows // result.run.batch_size)
+        return f"{result.trunk_forwards / minibatches:g}+{result.trunk_backwards / minibatches:g}"
+
+    def difference(self, data: str, strategy: str, reference: str) -> Interval:
+        """The mean difference in Δ between two strategies, paired by seed, with its 95 % interval; points of Δ."""
+        return mean_interval(self.deltas(data, strategy) - self.deltas(data, reference))
+
+    # ------------------------------------------------------------ in words
+
+    def table(self, data: str) -> str:
+        """One data set's table, a row per strategy, at most 100 columns wide.
+
+        More than two tasks are shown by their mean and the worst one.
+        """
+        tasks = self.data[data].tasks
+        few = len(tasks) <= 2
+        columns = [task.name for task in tasks] if few else ["mean of tasks", "worst task"]
+        rows = [["", *columns, "Δ single, %", "conflict", "passes", "s"]]
+        for strategy in self.strategies(data):
+            results, scores = self.of(data, strategy), self.metrics(data, strategy)
+            if few:
+                cells = [report.spread(column, 3) for column in scores.T]
+            else:
+                worst = int(scores.mean(axis=0).argmin())
+                cells = [report.spread(scores.mean(axis=1), 3), f"{scores[:, worst].mean():.3f} {tasks[worst].name}"]
+            if strategy == SINGLE:
+                cells += ["reference", "-"]
+            else:
+                cells += [report.spread(self.deltas(data, strategy), 1, sign="+"), report.conflict(results, few)]
+            seconds = float(np.mean([result.seconds for result in results]))
+            rows.append([label_of(strategy), *cells, self.passes(data, strategy), f"{seconds:.1f}"])
+        return f"{self._head(data)}\n\n{ruled(rows)}"
+
+    def _head(self, data: str) -> str:
+        run, facts = self.of(data, SINGLE)[0].run, self.data[data]
+        trunk = run.trunk if isinstance(run.trunk, str) else "-".join(str(width) for width in run.trunk)
+        metrics = " and ".join(sorted({"R²" if task.kind == "regression" else "accuracy" for task in facts.tasks}))
+        lines = [
+            f"{data}: {len(facts.tasks)} tasks, trunk {trunk}, a linear head per task. Adam, learning rate "
+            f"{run.lr:g}, {run.epochs} epoch{'s' * (run.epochs > 1)} of {-(-facts.train_rows // run.batch_size)} "
+            f"minibatches of {run.batch_size} for every strategy. {metrics[0].upper()}{metrics[1:]} on "
+            f"{facts.test_rows} test rows."
+        ]
+        if "grouped" in self.strategies(data):
+            lines.append(f"Random groups of {run.group_size} tasks.")
+        return report.filled(*lines, *self.notes.get(data, []))
+
+    def noise(self, data: str) -> str:
+        """Which differences on one data set are inside the noise of the seeds, by their 95 % t intervals."""
+        strategies = self.strategies(data)
+        if len(self.of(data, SINGLE)) == 1:
+            return "Noise: one seed says nothing about noise; run at least three (five are better)."
+        sentences = ["Noise, in points of Δ."]
+        for reference, name in ((SINGLE, "single-task nets"), ("averaged", "the averaged loss")):
+            others = [strategy for strategy in strategies if strategy not in (SINGLE, reference)]
+            if reference in strategies and others:
+                found = {label_of(other): self.difference(data, other, reference) for other in others}
+                sentences.append(report.noise_sentence(found, name))
+        return report.filled(*sentences)
+
+    def __str__(self) -> str:
+        parts = [f"{self.table(name)}\n\n{self.noise(name)}" for name in self.data]
+        seeds = {result.run.seed for result in self.results}
+        regression = any(task.kind == "regression" for facts in self.data.values() for task in facts.tasks)
+        return "\n\n\n".join([*parts, report.legend(len(seeds), regression)])
+
+    __repr__ = __str__
+
+    # ------------------------------------------------------------ in a picture
+
+    def figure(self) -> Any:
+        """A Matplotlib figure: for each data set a row, Δ on the left and the tasks one by one on the right."""
+        from matplotlib.figure import Figure  # here, since it takes long to import
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        shown = {data: [name for name in self.strategies(data) if name != SINGLE] for data in self.data}
+        heights = [max(4.4, 1.0 + 0.5 * len(names)) for names in shown.values()]
+        markers = max(len(names) * len(self.data[data].tasks) for data, names in shown.items())
+        width = max(7.0, 0.09 * markers)  # of the tasks, in inches: a marker needs its place
+        figure = Figure(figsize=(6 + width, 0.8 + sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        axes = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[6, width], height_ratios=heights)
+        for (left, right), (data, names) in zip(axes, shown.items(), strict=True):
+            tasks, single = self.data[data].tasks, self.metrics(data, SINGLE)
+            plots.deltas(
+                left, {name: self.deltas(data, name) for name in names}, {n: self.passes(data, n) for n in names}
+            )
+            plots.task_metrics(right, tasks, {name: self.metrics(data, name) for name in names}, single)
+            title = plots.plain(data)
+            left.set_title(f"{title} ({len(tasks)} tasks): all tasks together", fontsize=plots.FONT + 1)
+            right.set_title(f"{title}: task by task", fontsize=plots.FONT + 1)
+        figure.suptitle(
+            f"Dashed: single-task nets. Left: mean, its 95 % t interval, and {len(single)} seeds as dots. "
+            "Right: mean and range of the seeds.\nPasses: trunk forwards + backwards per minibatch.",
+            fontsize=plots.FONT,
+        )
+        return figure
+
+    # ------------------------------------------------------------ in files
+
+    def save(self, out: str | os.PathLike[str]) -> list[str]:
+        """Write results.csv, results.json and comparison.png into the directory `out`, which is made if need be.
+
+        Returns their paths. All three are whole before one takes its place.
+        """
+        picture = io.BytesIO()
+        self.figure().savefig(picture, format="png", dpi=150)
+        contents = [self.to_csv().encode(), self.to_json().encode(), picture.getvalue()]
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / name for name in FILES]
+        with contextlib.ExitStack() as stack:  # a failure in the block leaves all three old files
+            for path, content in zip(paths, contents, strict=True):
+                file = stack.enter_context(replacing(path))
+                file.write(content)
+                file.flush()
+        return [str(path) for path in paths]
+
+    def to_csv(self) -> str:
+        """A line per data set, strategy, seed and task; what belongs to a run stands in each of its lines."""
+        rows: list[list[Any]] = [
+            ["data", "strategy", "seed", "task", "metric", "value", "loss"]
+            + ["delta_percent", "conflicting_share", "raising_share", "trunk_forwards", "trunk_backwards", "seconds"]
+        ]
+        for data, facts in self.data.items():
+            for strategy in self.strategies(data):
+                deltas = self.deltas(data, strategy)
+                for result, delta in zip(self.of(data, strategy), deltas, strict=True):
+                    of_run = [delta, result.conflicting_share, result.raising_share]
+                    of_run += [result.trunk_forwards, result.trunk_backwards, round(result.seconds, 3)]
+                    for task in facts.tasks:
+                        score = result.test[task.name]
+                        metric = "R2" if task.kind == "regression" else "accuracy"
+                        key = [data, strategy, result.run.seed, task.name, metric]
+                        rows.append([*key, score["metric"], score["loss"], *of_run])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+    def to_json(self) -> str:
+        """Every run with all its settings, what came of it, and the versions that it was made with."""
+        content = {
+            "how to repeat a run": "tinymtl.lab.execute(tinymtl.lab.Run(**entry['run'])) for an entry of 'runs'; with "
+            "make= for a strategy of your own, data= for a data set of your own",
+            "versions": {"tinymtl": tinymtl.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            "machine": f"{platform.system()} {platform.machine()}",
+            "tasks": {data: [task.name for task in facts.tasks] for data, facts in self.data.items()},
+            "notes": self.notes,
+            "summary": {
+                data: {strategy: self._summary(data, strategy) for strategy in self.strategies(data)}
+                for data in self.data
+            },
+            "runs": [result.to_dict() for result in self.results],
+        }
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    def _summary(self, data: str, strategy: str) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "metrics": self.metrics(data, strategy).mean(axis=0).tolist(),
+            "delta_percent": self.deltas(data, strategy).tolist(),
+        }
+        for key, reference in (("against_single", SINGLE), ("against_averaged", "averaged")):
+            found[key] = None
+            if reference in self.strategies(data):
+                interval = self.difference(data, strategy, reference)
+                found[key] = {"mean": interval.mean, "half_width_95": interval.half_width}
+        return found
+
+
+def check_out(out: str | os.PathLike[str]) -> None:
+    """Raise an OSError, before any time is spent, if the three files could not be written into `out`."""
+    folder = Path(out)
+    existing = [folder, *folder.absolute().parents]
+    place = next(path for path in existing if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(f"the results cannot go to {out}: {place} is a file, give a directory")
+    try:
+        with TemporaryDirectory(dir=place):  # the permission bits alone do not tell
+            pass
+    except OSError as error:
+        raise type(error)(f"the results cannot go to {out}: {place} cannot be written to ({error.strerror})") from error
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(f"the results cannot go to {out}: {folder / name} is a directory")
