@@ -16,7 +16,7 @@ from tinymtl.course.grader.sandbox import Limits, Worker
 from tinymtl.course.marking import Key
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
-QUICK = Limits(load_seconds=6.0, question_seconds=1.0, submission_seconds=12.0, cpu_seconds=8, memory_bytes=1 << 29)
+QUICK = Limits(load_seconds=60.0, question_seconds=2.0, submission_seconds=120.0, cpu_seconds=8, memory_bytes=1 << 29)
 
 # Code for the answer cell of question 1; what has no answer of its own falls back on one half.
 CHEATS = {
