@@ -9,6 +9,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor, sweep
 from tinymtl.autodiff.tensor import ancestors
 from tinymtl.backend import Array, array_module, to_host
+from tinymtl.text import aligned
 from tinymtl.tracing.layers import Layers
 from tinymtl.tracing.numerals import clean, clip, short
 from tinymtl.tracing.svg import OKABE_ITO, PALE, Picture, box, document, label, path, px
@@ -135,21 +136,12 @@ def _short(array: Array) -> str:
 
 
 def _text(nodes: list[_Node]) -> str:
-    head = ["sweep", "operation", "name", "value", "gradient"]
-    table = [head]
+    table = [["sweep", "operation", "name", "value", "gradient"]]
     for node in reversed(nodes):
         step = "–" if node.step is None else str(node.step)
         cells = [step, node.operation, node.name, node.value, node.gradient]
         table.append(cells if node.operation else ["…", node.name, "", "", ""])
-    widths = [max(len(row[j]) for row in table) for j in range(len(head))]
-    lines = [
-        "  ".join(
-            c.ljust(w) if j in (1, 2) else c.rjust(w)
-            for j, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(aligned(table, left=(1, 2)))
 
 
 def _alt(nodes: list[_Node], hidden: int, output: Tensor) -> str:

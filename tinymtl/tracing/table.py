@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.text import aligned
 from tinymtl.ties import nudged, rounding
 from tinymtl.tracing.explain import sentences
 from tinymtl.tracing.numerals import clean, clip, degrees, short, shorten, vector
@@ -98,16 +99,9 @@ def _fit(trace: Record, columns: list[str], numbers: Array, noise: Array) -> lis
     shown = some(len(trace.task_names), 12)
     names = [GAP if k is None else clean(trace.task_names[k]) for k in shown]
     for digits, name_width, space in ((4, 24, 2), (3, 24, 2), (3, 16, 1), (3, 8, 1), (2, 8, 1)):
-        left = ["task", *(shorten(name, name_width) for name in names)]
-        cells = [columns]
-        cells += [[GAP] * len(columns) if k is None else _cells(numbers[k], noise[k], digits) for k in shown]
-        widths = [max(len(row[j]) for row in cells) for j in range(len(columns))]
-        first = max(len(name) for name in left)
-        lines = [
-            name.ljust(first)
-            + "".join(" " * space + cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-            for name, row in zip(left, cells, strict=True)
-        ]
+        cells = [[GAP] * len(columns) if k is None else _cells(numbers[k], noise[k], digits) for k in shown]
+        body = [[shorten(name, name_width), *row] for name, row in zip(names, cells, strict=True)]
+        lines = aligned([["task", *columns], *body], space=space)
         if len(lines[0]) <= WIDTH:
             break
     return ["change of the loss".rjust(len(lines[0])), *lines]
@@ -125,16 +119,10 @@ def _gram(trace: Record) -> list[str]:
     turn = trace.turns[0]
     shown = some(len(trace.task_names), 6)
     names = [GAP if k is None else shorten(clean(trace.task_names[k]), 10) for k in shown]
-    body = [[gram_cell(turn, i, j) for j in shown] for i in shown]
-    widths = [max(len(row[j]) for row in [names, *body]) for j in range(len(shown))]
-    first = max(len(name) for name in names)
+    body = [[name, *(gram_cell(turn, i, j) for j in shown)] for name, i in zip(names, shown, strict=True)]
     when = ", before the first turn" if len(trace.turns) > 1 else ""
     above = "; above its diagonal, cosine and angle" if len(names) > 1 else ""
-    lines = [f"{gram_title(trace)}{when}{above}"]
-    for name, row in zip(["", *names], [names, *body], strict=True):
-        line = name.ljust(first) + "".join("  " + cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-        lines.append(line)
-    return [*lines, ""]
+    return [f"{gram_title(trace)}{when}{above}", *aligned([["", *names], *body]), ""]
 
 
 def gram_title(trace: Record) -> str:
