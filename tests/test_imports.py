@@ -19,6 +19,7 @@ PACKAGE = Path(tinymtl.__file__).parent
 FLOORS = [
     ["checks", "files", "text", "ties"],
     ["backend"],
+    ["arrays"],
     ["kernels"],
     ["fake_cupy"],
     ["autodiff"],

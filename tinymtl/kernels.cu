@@ -18,12 +18,14 @@ extern "C" __global__ void relu_gradient(real* out, long long out_size, const re
   if (i < out_size) out[i] = z[i % z_size] > 0 ? g[i] : (real)0;
 }
 
-// One softmax cross-entropy per row of logits (cells, C): its loss times `scale`, and the gradient of that
+// One softmax cross-entropy per row of logits (cells, C): its loss times `scale`, and the gradient of that.
+// `scales` has one number for all cells, or one for each.
 extern "C" __global__ void softmax_cross_entropy(real* losses, long long cells, real* gradient, long long g_size,
                                                  const real* logits, long long l_size, const long long* labels,
-                                                 long long y_size, real scale) {
+                                                 long long y_size, const real* scales, long long s_size) {
   long long i = THREAD;
   if (i >= cells) return;
+  real scale = scales[i % s_size];
   long long classes = l_size / cells;
   const real* x = logits + i * classes;
   real* d = gradient + i * classes;
@@ -39,12 +41,13 @@ extern "C" __global__ void softmax_cross_entropy(real* losses, long long cells, 
   d[labels[i]] -= scale;
 }
 
-// Binary cross-entropy of each logit times `scale`, and the gradient of that
+// Binary cross-entropy of each logit times `scale`, and the gradient of that; `scales` as above
 extern "C" __global__ void binary_cross_entropy(real* losses, long long size, real* gradient, long long g_size,
                                                 const real* logits, long long l_size, const real* targets,
-                                                long long t_size, real scale) {
+                                                long long t_size, const real* scales, long long s_size) {
   long long i = THREAD;
   if (i >= size) return;
+  real scale = scales[i % s_size];
   real x = logits[i], e = exp(x > 0 ? -x : x);
   real factor = (x > 0 ? 1 : 0) - targets[i];
   losses[i] = scale * ((factor != 0 ? factor * x : 0) + log1p(e));  // not 0 * infinity

@@ -69,12 +69,12 @@ def test_equality_is_identity():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("abc", "holds real numbers; these values have dtype <U3"),
-        (None, "holds real numbers; these values have dtype object"),
-        (1j, "holds real numbers; these values have dtype complex128"),
-        ([1, "a"], "holds real numbers"),
-        ({"a": 1}, "holds real numbers"),
-        (np.array(["2020-01-01"], "M8[D]"), "holds real numbers"),
+        ("abc", r"a tensor holds text \(<U3\): give real numbers"),
+        (None, "a tensor is a NoneType: give an array of real numbers"),
+        (1j, r"a tensor holds complex numbers \(complex128\): give real numbers, such as .real and .imag"),
+        ([1, "a"], "a tensor holds text"),
+        ({"a": 1}, "a tensor is a dict"),
+        (np.array(["2020-01-01"], "M8[D]"), r"holds dates \(datetime64\[D\]\)"),
     ],
 )
 def test_what_is_no_real_number_is_refused(values, message):

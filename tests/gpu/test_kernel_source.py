@@ -78,14 +78,14 @@ ARGUMENTS = {
         np.empty((50, 3, 7), d),
         30 * normal(d, 50, 3, 7),
         LABELS,
-        1 / 50,
+        np.array([1 / 50], d),
     ),
     "binary_cross_entropy": lambda d: (
         np.empty((50, 3), d),
         np.empty((50, 3), d),
         np.append(normal(d, 49, 3), [[900, -900, 0]], axis=0).astype(d),
         np.random.default_rng(1).random((50, 3)).astype(d),
-        1 / 50,
+        np.array([1 / 50], d),
     ),
     "sgd": lambda d: (normal(d, 700), normal(d, 700, seed=1), normal(d, 700, seed=2), 0.1, 0.9, 0.01),
     "adam": lambda d: (
@@ -96,7 +96,10 @@ ARGUMENTS = {
         *(0.9, 0.999, 0.1, 0.001, 0.05, 1.2, 1e-8, 0.01, 1.0),
     ),
 }
+SHARES = np.random.default_rng(2).random((50, 3)) * (np.arange(150).reshape(50, 3) % 4 > 0)  # some cells count nothing
 CASES = ARGUMENTS | {
+    "softmax_cross_entropy, weights": lambda d: (*ARGUMENTS["softmax_cross_entropy"](d)[:-1], SHARES.astype(d)),
+    "binary_cross_entropy, weights": lambda d: (*ARGUMENTS["binary_cross_entropy"](d)[:-1], SHARES.astype(d)),
     "add_bias, relu": lambda d: (normal(d, 60, 11), normal(d, 11), 1),
     "sgd, no decay": lambda d: (*ARGUMENTS["sgd"](d)[:-1], 0.0),
     "adam, no decay": lambda d: (*ARGUMENTS["adam"](d)[:-2], 0.0, 1.0),

@@ -7,7 +7,7 @@ from tests import exact
 from tinymtl.autodiff import grad, ops
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
-from tinymtl.nn.losses import binary_cross_entropy_per_task, cross_entropy_per_task
+from tinymtl.nn.losses import binary_cross_entropy_per_task, cross_entropy_per_task, loss_of_labelled
 
 LOSSES = [cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss]
 
@@ -159,7 +159,7 @@ def test_binary_cross_entropy_per_task_is_k_of_them(tasks):
 def test_targets_of_any_kind():
     x = tensor(np.array([[0.5, -1.0], [2.0, 0.0]]), requires_grad=True)
     expected = cross_entropy(x, np.array([1, 0])).item()
-    for labels in ([1, 0], (1, 0), [[1], [0]], *(np.array([1, 0], d) for d in ("i1", "u1", "i8", "u8"))):
+    for labels in ([1, 0], (1, 0), [[1], [0]], *(np.array([1, 0], d) for d in ("i1", "u1", "i8", "u8", "?", "f2"))):
         assert cross_entropy(x, labels).item() == expected
     column = tensor(np.array([[0.5], [2.0]]), requires_grad=True)
     for loss in (binary_cross_entropy_with_logits, mse_loss, l1_loss):
@@ -197,8 +197,9 @@ def test_targets_are_left_alone():
     [
         ((2, 3), [0, 3], ValueError, r"labels must lie in 0 … 2 for 3 classes; found 3"),
         ((2, 3), [0, -1], ValueError, r"labels must lie in 0 … 2 for 3 classes; found -1"),
-        ((2, 3), [0.0, 1.0], TypeError, "labels must be integers, these are float64"),
-        ((2, 3), [True, False], TypeError, "labels must be integers, these are bool"),
+        ((2, 3), [0.0, 0.5], TypeError, "labels must be integers, these are float64, such as 0.5"),
+        ((2, 3), [0.0, np.inf], ValueError, r"labels must lie in 0 … 2 for 3 classes; found inf"),
+        ((2, 3), [-0.5, 1.0], ValueError, r"labels must lie in 0 … 2 for 3 classes; found -0.5"),
         ((2, 3), [0, 1, 2], ValueError, r"takes logits \(N, C\) and labels \(N,\); got \(2, 3\) and \(3,\)"),
         ((2, 3), [[0, 1], [1, 2]], ValueError, r"got \(2, 3\) and \(2, 2\)"),
         ((2, 3), 1, ValueError, r"got \(2, 3\) and \(\)"),
@@ -274,3 +275,124 @@ def test_binary_cross_entropy_is_exact_in_both_tails(dtype):
 def test_an_infinite_logit_of_a_missing_number_is_not_hidden():
     losses = binary_cross_entropy_per_task(tensor([[np.inf, -np.inf, np.nan, 0.0]]), np.array([[1.0, 1.0, 1.0, 0.0]]))
     np.testing.assert_array_equal(losses.data[:3], [0.0, np.inf, np.nan])
+
+
+# ---------------------------------------------------------------- what is not labelled does not count
+
+
+def masked(target):
+    """Row 1 is missing, in each of the ways to say so."""
+    gone = np.isnan(target)
+    yield target
+    yield target.astype(np.float32)
+    yield np.ma.masked_array(np.where(gone, 7, target).astype(int), gone)
+    yield [None if value != value else value for value in target.tolist()]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_missing_target_is_left_out_of_value_and_gradient(loss):
+    rng = np.random.default_rng(7)
+    prediction = rng.standard_normal((5, 3) if loss is cross_entropy else (5,))
+    target = np.array([1.0, np.nan, 0.0, 1.0, np.nan])
+    value, g = value_and_gradient(loss, prediction[[0, 2, 3]], np.array([1, 0, 1]))
+    for given in masked(target):
+        found, h = value_and_gradient(loss, prediction, given)
+        assert found == pytest.approx(value, rel=1e-14)
+        np.testing.assert_allclose(h[[0, 2, 3]], g, rtol=1e-13, atol=1e-16)
+        assert not h[[1, 4]].any()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_make_a_weighted_mean(loss):
+    rng = np.random.default_rng(8)
+    prediction = rng.standard_normal((4, 3) if loss is cross_entropy else (4,))
+    target, weights = np.array([1, 0, 1, 1]), np.array([0.5, 2.0, 0.0, 1.5])
+    value, g = value_and_gradient(lambda p, t: loss(p, t, weights), prediction, target)
+    parts = [value_and_gradient(loss, prediction[n : n + 1], target[n : n + 1]) for n in range(4)]
+    assert value == pytest.approx(sum(w * part for w, (part, _) in zip(weights, parts, strict=True)) / 4, rel=1e-14)
+    for n, (_, h) in enumerate(parts):
+        np.testing.assert_allclose(g[n], weights[n] / 4 * h[0], rtol=1e-13, atol=1e-16)
+    equal, h = value_and_gradient(lambda p, t: loss(p, t, np.full(4, 0.3)), prediction, target)
+    plain, g = value_and_gradient(loss, prediction, target)
+    assert equal == pytest.approx(plain, rel=1e-14)
+    np.testing.assert_allclose(h, g, rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_stands_at_a_weight_of_0_is_not_looked_at(loss):
+    prediction = np.array([[0.5, -1.0], [1e200, 2.0]]) if loss is cross_entropy else np.array([0.5, 1e200])
+    value, _ = value_and_gradient(loss, prediction[:1], [1])
+    for odd in (-1, 99, np.nan, np.inf):
+        found, g = value_and_gradient(lambda p, t: loss(p, t, [1, 0]), prediction, [1, odd])
+        assert found == pytest.approx(value, rel=1e-14)
+        assert np.isfinite(g).all() and not g[1].any()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_that_cannot_be(loss):
+    x = tensor(np.zeros((2, 2) if loss is cross_entropy else 2))
+    for weights, message in (
+        ([1, -1], "weights are finite numbers of at least 0"),
+        ([1, np.inf], "weights are finite"),
+        ([1, np.nan], "weights are finite"),
+        ([1, 1, 1], r"weights of shape \(3,\) for a target of shape \(2,\)"),
+        ([0, 0], "nothing is labelled"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(x, [0, 1], weights)
+    with pytest.raises(ValueError, match="nothing is labelled"):
+        loss(x, [np.nan, None])
+    with pytest.raises(TypeError, match=f"{loss.__name__}: the array of weights holds text"):
+        loss(x, [0, 1], ["1", "2"])
+
+
+def test_a_column_of_targets_may_have_gaps():
+    column = tensor(np.array([[0.5], [2.0], [3.0]]), requires_grad=True)
+    out = mse_loss(column, [[1.0], [np.nan], [1.0]])
+    assert out.item() == (0.25 + 4.0) / 2
+    assert grad(out, column)[0].tolist() == [[-0.5], [0.0], [2.0]]
+    labels = cross_entropy(tensor(np.zeros((3, 2))), [[1], [None], [0]])
+    assert labels.item() == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("together", [cross_entropy_per_task, binary_cross_entropy_per_task])
+def test_per_task_weights_are_each_tasks_own(together):
+    rng = np.random.default_rng(9)
+    one, width = (cross_entropy, 3) if together is cross_entropy_per_task else (binary_cross_entropy_with_logits, 1)
+    x = tensor(rng.standard_normal((6, 4 * width)), requires_grad=True)
+    targets = rng.integers(0, 2, (6, 4))
+    weights = rng.random((6, 4)) * (rng.random((6, 4)) < 0.6)
+    weights[0] = 1.0
+    losses = together(x, targets, weights)
+    columns = [x[:, k * width : (k + 1) * width] for k in range(4)]
+    separate = [one(columns[k], targets[:, k], weights[:, k]) for k in range(4)]
+    np.testing.assert_allclose(losses.data, [loss.item() for loss in separate], rtol=1e-13)
+    seeds = rng.standard_normal(4)
+    np.testing.assert_allclose(
+        grad(losses, x, [seeds])[0], grad(separate, x, list(seeds))[0], rtol=1e-12, atol=1e-16
+    )
+    weights[:, 2] = 0.0
+    with pytest.raises(ValueError, match="nothing is labelled"):
+        together(x, targets, weights)
+
+
+def test_a_loss_of_ones_own_gets_the_labelled_rows():
+    got = []
+
+    def own(prediction, target):
+        got.append((prediction.data.tolist(), target.tolist()))
+        return (prediction * prediction).mean()
+
+    p = tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    out = loss_of_labelled(own, p, np.array([5.0, 0.0, 7.0]), np.array([1.0, 0.0, 1.0]))
+    assert got == [([[0.0, 1.0], [4.0, 5.0]], [5.0, 7.0])]
+    assert grad(out, p)[0].tolist() == [[0.0, 0.5], [0.0, 0.0], [2.0, 2.5]]
+    with pytest.raises(ValueError, match="nothing is labelled"):
+        loss_of_labelled(own, p, np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match="a row is labelled in part"):
+        loss_of_labelled(own, p, np.zeros((3, 2)), np.array([[1.0, 1], [1, 0], [0, 0]]))
+    whole = np.array([[1.0, 1], [0, 0], [1, 1]])
+    loss_of_labelled(own, p, np.ones((3, 2)), whole)
+    assert got[-1][1] == [[1.0, 1.0], [1.0, 1.0]]
+    in_part = np.array([[1.0, 1], [1, 0], [0, 0]])
+    assert loss_of_labelled(mse_loss, p, np.zeros((3, 2)), in_part).item() == pytest.approx(5 / 3)

@@ -122,6 +122,6 @@ def test_a_column_of_more_than_one_number_per_row_is_refused():
 
 def test_a_float_column_is_the_fault_of_its_task():
     model, _, x, y = pair(nn.cross_entropy, 4, 2)
-    batch = model.read(x, {"t0": y[:, 0], "t1": y[:, 1] * 1.0})
+    batch = model.read(x, {"t0": y[:, 0], "t1": y[:, 1] + 0.5})
     with pytest.raises(TypeError, match="task 't1': labels must be integers, these are float64"):
         model.losses(model.represent(batch.x), batch)

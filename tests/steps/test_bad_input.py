@@ -125,14 +125,14 @@ def test_bad_batches(strategy, network, batch, bits, spoil, error, sentence):
 # ------------------------------------------------------------ one task goes wrong, after others have had their turn
 
 
-def test_nan_in_one_target(strategy, tasks, stacked, network, batch, bits):
+def test_infinity_in_one_target(strategy, tasks, stacked, network, batch, bits):
     x, _ = batch(tasks)
     model = network(tasks, stacked, tm.binary_cross_entropy_with_logits, classes=1)
     good = np.random.default_rng(0).integers(2, size=(len(x), tasks)).astype(float)
     bad = good.copy()
-    bad[4, -1] = np.nan
-    sentence = f"task 't{tasks - 1}': its loss is nan"
-    assert_bad_input_moves_nothing(strategy(model), (x, good), (x, bad), FloatingPointError, sentence, bits)
+    bad[4, -1] = np.inf
+    sentence = rf"task 't{tasks - 1}': binary targets must lie in \[0, 1\]; found inf"
+    assert_bad_input_moves_nothing(strategy(model), (x, good), (x, bad), ValueError, sentence, bits)
 
 
 def test_the_infinite_loss_of_one_task_is_named(strategy, tasks, stacked, network, batch, bits):

@@ -80,7 +80,7 @@ def test_a_step_that_fails_moves_nothing():
     step = tm.Alternating(model, tm.Adam())
     before = state(step)
     with pytest.raises(FloatingPointError, match="'task 1'"):  # after the turn of task 0
-        tm.trace(step, x, {**targets, "task 1": np.full(8, np.nan)})
+        tm.trace(step, x, {**targets, "task 1": np.full(8, np.inf)})
     after = state(step)
     before.pop("passes"), after.pop("passes")
     assert after == before

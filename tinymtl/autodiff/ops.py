@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast
 from tinymtl.autodiff.tensor import Tensor, record
 from tinymtl.backend import Array, array_module, is_array
 
@@ -112,7 +113,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     """z = x where `condition` (an array or a list; what is not 0 counts as true) holds, y elsewhere."""
     x, y = operands(a, b)
     xp = library(x, y)
-    mask = xp.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
+    condition = condition.data if isinstance(condition, Tensor) else as_numbers(condition, "the condition")
+    mask = xp.asarray(condition, dtype=bool)
     z = xp.where(mask, x, y)
     return record(z, (a, lambda g: fold(g * mask, x, z)), (b, lambda g: fold(g * ~mask, y, z)))
 
@@ -351,9 +353,8 @@ def operand(a: Any) -> Any:
     """The array of one input; what is neither a tensor nor an array of floats becomes float32."""
     if isinstance(a, Tensor):
         return a.data
-    if not is_array(a):
-        return np.asarray(a, dtype=np.float32)
-    return a if a.dtype.kind == "f" else a.astype(np.float32)
+    values = as_numbers(a, "an operand")
+    return values if values.dtype.kind == "f" and is_array(a) else cast(values, np.float32, "an operand")
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
@@ -372,9 +373,10 @@ def _constant(value: Any, like: Array) -> Any:
         return value  # a Python number takes on the array's dtype, without a 0-d array on the way
     if isinstance(value, np.generic):
         return value.item()
+    values = as_numbers(value, "an operand")
     if is_array(value):
-        return value if value.dtype.kind == "f" else value.astype(like.dtype)
-    return array_module(like).asarray(value, dtype=like.dtype)
+        return values if values.dtype.kind == "f" else cast(values, like.dtype, "an operand")
+    return array_module(like).asarray(cast(values, like.dtype, "an operand"))
 
 
 def _alike(tensors: Sequence[Any]) -> list[Array]:

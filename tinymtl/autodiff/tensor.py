@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast
 from tinymtl.backend import Array, array_module, is_array, to_host
 
 Vjp = Callable[[Any], Any]
@@ -210,14 +211,12 @@ def tensor(values: Any, requires_grad: bool = False, dtype: Any = None) -> Tenso
     if isinstance(values, Tensor):
         values = values.data
     keeps = is_array(values) or isinstance(values, np.generic)
-    array = values if is_array(values) else np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"a tensor holds real numbers; these values have dtype {array.dtype}")
+    array = as_numbers(values, "a tensor")
     if dtype is None:
         dtype = array.dtype if keeps and array.dtype.kind == "f" else np.float32
     elif np.dtype(dtype).kind != "f":
         raise TypeError(f"a tensor's dtype is a float such as 'float32' or 'float64', not {dtype!r}")
-    return Tensor(array_module(array).array(array, dtype=dtype), requires_grad)
+    return Tensor(array_module(array).array(cast(array, dtype, "a tensor")), requires_grad)
 
 
 def record(data: Any, *edges: tuple[Any, Vjp]) -> Tensor:

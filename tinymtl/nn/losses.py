@@ -1,83 +1,95 @@
 """Loss functions: means over all elements, each one operation with its gradient worked out by hand.
 
+A target that is missing (NaN, masked or None) is left out of the mean, and so is one whose weight is 0.
+
 `cross_entropy` and `binary_cross_entropy_with_logits` also come for K tasks at once, whose predictions stand side
 by side in one matrix: one pass over it instead of K.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast, without_gaps
 from tinymtl.autodiff import Tensor, record
 from tinymtl.autodiff.ops import operand
-from tinymtl.backend import Array, array_module, device_of, is_array, to_device
+from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.kernels import fused
 from tinymtl.nn.functional import filled, sum_rows
 
 
-def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
-    """−(1/N) Σₙ ln softmax(logitsₙ)[labelₙ].
+def cross_entropy(logits: Tensor, labels: Any, weights: Any = None) -> Tensor:
+    """−Σₙ wₙ ln softmax(logitsₙ)[labelₙ] / Σₙ wₙ: the mean over the rows that are labelled.
 
     Parameters
     ----------
     logits : Tensor, shape (N, C)
-    labels : integer array, shape (N,) or (N, 1), values 0 … C − 1
+    labels : whole numbers 0 … C − 1, shape (N,) or (N, 1)
+        NaN (on the host), masked or None where there is no label.
+    weights : array of the labels' shape, default 1 for every label
+        wₙ ≥ 0. What stands at a weight of 0 is not looked at.
 
     Raises
     ------
     ValueError, TypeError
-        For an empty batch, shapes that do not fit, labels that are no integers or (on the host) out of range.
+        For an empty batch, no label at all, shapes that do not fit, labels that are not whole numbers or (on the
+        host) out of range.
 
     Examples
     --------
     >>> import tinymtl as tm
-    >>> round(tm.cross_entropy(tm.tensor([[0.0, 0.0]]), [1]).item(), 6)  # ln 2
+    >>> logits = tm.tensor([[0.0, 0.0], [5.0, 0.0]])
+    >>> round(tm.cross_entropy(logits, [1, np.nan]).item(), 6)  # ln 2
     0.693147
     """
     values = operand(logits)
-    labels = _constant(labels)
+    labels, weights = _labelled("cross_entropy", labels, weights)
     if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+        labels, weights = labels[:, 0], None if weights is None else weights[:, 0]
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(f"cross_entropy takes logits (N, C) and labels (N,); got {values.shape} and {labels.shape}")
-    losses, gradient = _cross_entropy(values[:, None, :], labels[:, None])
+    weights = None if weights is None else weights[:, None]
+    losses, gradient = _cross_entropy(values[:, None, :], labels[:, None], weights)
     gradient = gradient[:, 0, :]
     return record(losses[0], (logits, lambda g: _scaled(gradient, g)))
 
 
-def cross_entropy_per_task(logits: Tensor, labels: Array) -> Tensor:
-    """K cross-entropies at once: logits (N, K·C), task by task, and labels (N, K) → losses (K,)."""
+def cross_entropy_per_task(logits: Tensor, labels: Array, weights: Array | None = None) -> Tensor:
+    """K cross-entropies at once: logits (N, K·C), task by task, labels and weights (N, K) → losses (K,)."""
     values = logits.data
     rows, tasks = labels.shape
-    losses, gradient = _cross_entropy(values.reshape(rows, tasks, -1), labels)
+    losses, gradient = _cross_entropy(values.reshape(rows, tasks, -1), labels, weights)
     return record(
         losses,
         (logits, lambda g: (gradient * g[..., None, :, None]).reshape(g.shape[:-1] + values.shape)),
     )
 
 
-def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Losses (K,) of logits (N, K, C) and labels (N, K), and their gradients at the logits (N, K, C)."""
+def _cross_entropy(logits: Array, labels: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Losses (K,) of logits (N, K, C), labels and weights (N, K), and their gradients at the logits (N, K, C)."""
     xp = array_module(logits)
     rows, _, classes = logits.shape
     if rows == 0:
         raise ValueError("cross_entropy of an empty batch is not defined")
-    if labels.dtype.kind not in "iu":
+    on_host = isinstance(labels, np.ndarray)  # on a GPU a look at the labels would make every step wait
+    if on_host:
+        _check_labels(labels, classes)
+    elif labels.dtype.kind == "f":
         raise TypeError(f"labels must be integers, these are {labels.dtype}")
-    if isinstance(labels, np.ndarray):  # on a GPU a look at the labels would make every step wait
-        _check_range(labels, classes)
     labels = xp.ascontiguousarray(_beside(labels, logits), dtype=np.int64)
     losses, gradient = xp.empty(labels.shape, logits.dtype), xp.empty(logits.shape, logits.dtype)
-    softmax_cross_entropy(losses, gradient, xp.ascontiguousarray(logits), labels, 1.0 / rows)
+    scale = filled(xp, (), 1.0 / rows, logits.dtype) if weights is None else _shares(weights, logits, per_column=True)
+    softmax_cross_entropy(losses, gradient, xp.ascontiguousarray(logits), labels, scale)
     return sum_rows(losses), gradient
 
 
 @fused
-def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels: Array, scale: float) -> None:
-    """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C)."""
+def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels: Array, scale: Array) -> None:
+    """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C); scale is () or (N, K)."""
     classes = logits.shape[-1]
     x, p = logits.reshape(-1, classes), gradient.reshape(-1, classes)
     largest = np.ascontiguousarray(x.T).max(axis=0)  # along short rows, NumPy's max takes six times as long
@@ -88,25 +100,31 @@ def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels:
     total = p.dot(filled(np, classes, 1.0, p.dtype))
     losses += np.log(total).reshape(losses.shape)
     losses *= scale
+    scale = scale.reshape(-1)
     p *= (scale / total)[:, None]
     p.reshape(-1)[chosen] -= scale  # every row is chosen once, so that this needs no add.at
 
 
-def _check_range(labels: Array, classes: int) -> None:
-    low, high = int(labels.min()), int(labels.max())
+def _check_labels(labels: Array, classes: int) -> None:
+    low, high = labels.min().item(), labels.max().item()
     if low < 0 or high >= classes:
         raise ValueError(
             f"labels must lie in 0 … {classes - 1} for {classes} classes; found {low if low < 0 else high}"
         )
+    if labels.dtype.kind == "f" and (labels % 1).any():  # whole floats are what a gap makes of a column of integers
+        odd = labels[labels % 1 != 0].flat[0]
+        raise TypeError(f"labels must be integers, these are {labels.dtype}, such as {odd:g}")
 
 
-def binary_cross_entropy_with_logits(logits: Tensor, targets: Any) -> Tensor:
-    """Mean of −t ln σ(x) − (1 − t) ln(1 − σ(x)), computed without overflow for any x.
+def binary_cross_entropy_with_logits(logits: Tensor, targets: Any, weights: Any = None) -> Tensor:
+    """Weighted mean of −t ln σ(x) − (1 − t) ln(1 − σ(x)), computed without overflow for any x.
 
     Parameters
     ----------
     logits : Tensor, shape (N,) or (N, 1) or any other
     targets : array of the same shape (or (N,) for logits (N, 1)), values in [0, 1]
+        NaN (on the host), masked or None where there is no label.
+    weights : array of the targets' shape, default 1 for every label
 
     Examples
     --------
@@ -114,20 +132,25 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any) -> Tensor:
     >>> round(tm.binary_cross_entropy_with_logits(tm.tensor([0.0, 0.0]), [0, 1]).item(), 6)  # ln 2
     0.693147
     """
-    x, t = _pair("binary_cross_entropy_with_logits", logits, targets)
-    losses, gradient = _binary_cross_entropy(x, t, 1.0 / x.size)
+    x, t, scale = _pair("binary_cross_entropy_with_logits", logits, targets, weights)
+    scale = filled(array_module(x), (), 1.0 / x.size, x.dtype) if scale is None else scale
+    losses, gradient = _binary_cross_entropy(x, t, scale)
     return record(losses.sum(), (logits, lambda g: _scaled(gradient, g)))
 
 
-def binary_cross_entropy_per_task(logits: Tensor, targets: Array) -> Tensor:
-    """K binary cross-entropies at once: logits (N, K) and targets (N, K) → losses (K,)."""
-    x, t = _pair("binary_cross_entropy_per_task", logits, targets)
-    losses, gradient = _binary_cross_entropy(x, t, 1.0 / len(x))
+def binary_cross_entropy_per_task(logits: Tensor, targets: Array, weights: Array | None = None) -> Tensor:
+    """K binary cross-entropies at once: logits, targets and weights (N, K) → losses (K,)."""
+    x = logits.data
+    if targets.shape != x.shape:
+        raise ValueError(f"binary_cross_entropy_per_task: logits {x.shape} and targets {targets.shape} do not match")
+    t = cast(targets, x.dtype)
+    scale = filled(array_module(x), (), 1.0 / len(x), x.dtype) if weights is None else _shares(weights, x, True)
+    losses, gradient = _binary_cross_entropy(x, t, scale)
     return record(sum_rows(losses), (logits, lambda g: gradient * g[..., None, :]))
 
 
-def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Array]:
-    """The elements' losses and their derivatives, both times `scale`."""
+def _binary_cross_entropy(x: Array, t: Array, scale: Array) -> tuple[Array, Array]:
+    """The elements' losses and their derivatives, both times `scale`, of shape () or x's."""
     xp = array_module(x)
     if isinstance(t, np.ndarray) and (t.min() < 0 or t.max() > 1):  # a NaN gets its own error, in the loss
         raise ValueError(f"binary targets must lie in [0, 1]; found {float(t.min() if t.min() < 0 else t.max())}")
@@ -139,7 +162,7 @@ def _binary_cross_entropy(x: Array, t: Array, scale: float) -> tuple[Array, Arra
 
 
 @fused
-def binary_cross_entropy(losses: Array, gradient: Array, x: Array, t: Array, scale: float) -> None:
+def binary_cross_entropy(losses: Array, gradient: Array, x: Array, t: Array, scale: Array) -> None:
     """Write scale · (([x > 0] − t) x + ln(1 + e^−|x|)) and its derivative scale · (σ(x) − t).
 
     With s = e^−|x|/(1 + e^−|x|), σ(x) − t is [x > 0] − t − s right of 0 and − t + s left of it: for t in {0, 1}
@@ -167,38 +190,46 @@ def binary_cross_entropy(losses: Array, gradient: Array, x: Array, t: Array, sca
     gradient *= scale
 
 
-def mse_loss(prediction: Tensor, target: Any) -> Tensor:
-    """Mean of (prediction − target)².
+def mse_loss(prediction: Tensor, target: Any, weights: Any = None) -> Tensor:
+    """Weighted mean of (prediction − target)².
 
-    Shapes: equal, or prediction (N, 1) and target (N,).
+    Shapes: equal, or prediction (N, 1) and target (N,); weights as the target, 1 by default. A target that is NaN
+    (on the host), masked or None is left out.
 
     Examples
     --------
     >>> import tinymtl as tm
-    >>> tm.mse_loss(tm.tensor([1.0, 3.0]), [1.0, 1.0]).item()
+    >>> tm.mse_loss(tm.tensor([1.0, 3.0, 9.0]), [1.0, 1.0, None]).item()
     2.0
     """
-    p, t = _pair("mse_loss", prediction, target)
+    p, t, scale = _pair("mse_loss", prediction, target, weights)
     d = p - _beside(t, p)
-    return record((d * d).mean(), (prediction, lambda g: _scaled(d * (2.0 / d.size), g)))
+    if scale is None:
+        return record((d * d).mean(), (prediction, lambda g: _scaled(d * (2.0 / d.size), g)))
+    d = array_module(d).where(scale > 0, d, 0)  # 0 · ∞ is not 0
+    return record((scale * d * d).sum(), (prediction, lambda g: _scaled(2.0 * scale * d, g)))
 
 
-def l1_loss(prediction: Tensor, target: Any) -> Tensor:
-    """Mean of |prediction − target|; the derivative at 0 is taken as 0.
+def l1_loss(prediction: Tensor, target: Any, weights: Any = None) -> Tensor:
+    """Weighted mean of |prediction − target|, shapes and missing targets as for `mse_loss`; slope 0 at 0.
 
     Examples
     --------
     >>> import tinymtl as tm
-    >>> tm.l1_loss(tm.tensor([1.0, 3.0]), [1.0, 1.0]).item()
-    1.0
+    >>> tm.l1_loss(tm.tensor([1.0, 3.0]), [1.0, 1.0], weights=[1, 3]).item()
+    1.5
     """
-    p, t = _pair("l1_loss", prediction, target)
+    p, t, scale = _pair("l1_loss", prediction, target, weights)
     d = p - _beside(t, p)
-    return record(abs(d).mean(), (prediction, lambda g: _scaled(array_module(d).sign(d) * (1.0 / d.size), g)))
+    xp = array_module(d)
+    if scale is None:
+        return record(abs(d).mean(), (prediction, lambda g: _scaled(xp.sign(d) * (1.0 / d.size), g)))
+    d = xp.where(scale > 0, d, 0)
+    return record((scale * abs(d)).sum(), (prediction, lambda g: _scaled(scale * xp.sign(d), g)))
 
 
 #: The losses that can be taken of several tasks' predictions in one matrix.
-PER_TASK: dict[Callable[..., Tensor], Callable[[Tensor, Array], Tensor]] = {
+PER_TASK: dict[Callable[..., Tensor], Callable[[Tensor, Array, Array | None], Tensor]] = {
     cross_entropy: cross_entropy_per_task,
     binary_cross_entropy_with_logits: binary_cross_entropy_per_task,
 }
@@ -209,12 +240,61 @@ def _scaled(gradient: Array, g: Array) -> Array:
     return gradient * g if g.ndim == 0 else gradient * g.reshape(g.shape + (1,) * gradient.ndim)
 
 
-def _constant(target: Any) -> Array:
+def loss_of_labelled(
+    loss: Callable[..., Tensor], prediction: Tensor, target: Array, weights: Array | None
+) -> Tensor:
+    """A task's loss over what is labelled: one of the four above takes the weights, any other gets the labelled rows.
+
+    Parameters
+    ----------
+    loss : callable
+    prediction : Tensor, shape (N, …)
+    target : array, shape (N, …)
+    weights : array of the target's shape, 1 where there is a label and 0 where there is none; None: all are there
+
+    Raises
+    ------
+    ValueError
+        If a row is labelled in part and the loss is not one of the four.
+    """
+    if weights is None:
+        return loss(prediction, target)
+    if loss in (cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss):
+        return loss(prediction, target, weights)
+    share = weights.reshape(len(weights), -1).mean(axis=1)
+    (rows,) = (share == 1).nonzero()
+    if not share.any():
+        raise ValueError("nothing is labelled: a mean needs one target at least")
+    if len(rows) < (share > 0).sum():
+        raise ValueError("a row is labelled in part, and a loss of your own gets whole rows: label all of it or nothing")
+    return loss(prediction[rows], target[rows])
+
+
+def _labelled(name: str, target: Any, weights: Any) -> tuple[Array, Array | None]:
+    """The target, 0 where it is missing or does not count, and the weights; no weights if all count alike."""
     if isinstance(target, Tensor):
         if target.requires_grad:
             raise ValueError("the target of a loss is a constant, but this one requires a gradient: detach() it")
-        return target.data
-    return target if is_array(target) else np.asarray(target)
+        target = target.data
+    target, there = without_gaps(as_numbers(target, f"{name}: the target", gaps=True))
+    if weights is None:
+        return target, there
+    weights = as_numbers(weights.data if isinstance(weights, Tensor) else weights, f"{name}: the array of weights")
+    if weights.shape != target.shape:
+        raise ValueError(f"{name}: weights of shape {weights.shape} for a target of shape {target.shape}")
+    if isinstance(weights, np.ndarray) and weights.size and not 0 <= weights.min() <= weights.max() < math.inf:
+        raise ValueError(f"{name}: weights are finite numbers of at least 0")
+    weights = _beside(weights, target)
+    weights = weights if there is None else weights * there
+    return array_module(target).where(weights > 0, target, 0), weights
+
+
+def _shares(weights: Array, like: Array, per_column: bool = False) -> Array:
+    """The weights over their sum (or over that of their column), beside `like`; a ValueError if nothing counts."""
+    total = weights.sum(axis=0 if per_column else None)
+    if isinstance(weights, np.ndarray) and weights.size and not total.all():
+        raise ValueError("nothing is labelled: a mean needs one target at least")
+    return array_module(like).ascontiguousarray(_beside((weights / total).astype(like.dtype), like))
 
 
 def _beside(target: Array, prediction: Array) -> Array:
@@ -222,13 +302,15 @@ def _beside(target: Array, prediction: Array) -> Array:
     return target if type(target) is type(prediction) else to_device(target, device_of(prediction))
 
 
-def _pair(name: str, prediction: Tensor, target: Any) -> tuple[Array, Array]:
+def _pair(name: str, prediction: Tensor, target: Any, weights: Any) -> tuple[Array, Array, Array | None]:
+    """The prediction, and the target and the shares of its cells in the mean (None: all alike) in its shape."""
     p = operand(prediction)
-    t = _constant(target)
+    t, weights = _labelled(name, target, weights)
     if p.size == 0:
         raise ValueError(f"{name} of an empty batch is not defined")
     if t.shape != p.shape:
         if p.shape != (*t.shape, 1):  # anything else would broadcast to a matrix of all pairs, silently
             raise ValueError(f"{name}: a prediction of shape {p.shape} and a target of shape {t.shape} do not match")
         t = t.reshape(p.shape)
-    return p, t if t.dtype == p.dtype else t.astype(p.dtype)
+    t = cast(t, p.dtype, f"{name}: the target")
+    return p, t, None if weights is None else _shares(weights, p).reshape(p.shape)

@@ -15,7 +15,7 @@ from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.checks import choose
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
-from tinymtl.nn.losses import PER_TASK
+from tinymtl.nn.losses import PER_TASK, loss_of_labelled
 from tinymtl.nn.mode import evaluating
 from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Block, Parameter, float_dtype, pack
@@ -32,16 +32,20 @@ class Task:
     head : Module
         Maps Z (N, d) to a prediction.
     loss : callable
-        (prediction, target) → scalar Tensor, such as `tinymtl.cross_entropy`.
+        (prediction, target) → scalar Tensor, such as `tinymtl.cross_entropy`. A loss of your own gets only the
+        rows that are labelled.
     metric : callable, optional
         (prediction, target), arrays on the host → float, larger is better. By default the laboratory takes
         accuracy for the two cross-entropies and R² for mse_loss and l1_loss.
+    missing : number, optional
+        A target that means "not labelled", such as −1. NaN, None and a mask always do.
     """
 
     name: str
     head: Module
     loss: Callable[[Tensor, Any], Tensor]
     metric: Callable[[Array, Array], float] | None = None
+    missing: float | None = None
 
 
 @dataclass
@@ -130,7 +134,7 @@ class SharedBottom:
 
     def represent(self, x: Any) -> Tensor:
         """The trunk: Z, shape (N, d). Counted as a trunk forward, and each sweep through it as a trunk backward."""
-        if not isinstance(x, Tensor) and x is not None:  # None: an analytic problem's
+        if x is not None:  # None: an analytic problem's
             x = as_input(x, self.vector.data)
         self.passes.trunk_forwards += 1
         z = self.trunk(x)
@@ -155,7 +159,7 @@ class SharedBottom:
     def _task_loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[k]
         try:
-            loss = task.loss(task.head(z), batch.targets[k])
+            loss = loss_of_labelled(task.loss, task.head(z), batch.targets[k], batch.weights_of(k))
         except (ValueError, TypeError) as error:
             raise type(error)(f"task {task.name!r}: {error}") from error
         if not isinstance(loss, Tensor) or loss.size != 1:
@@ -213,16 +217,18 @@ class SharedBottom:
     def losses_from_logits(self, logits: Tensor, batch: Batch, group: Sequence[int]) -> Tensor:
         """The losses of stacked predictions."""
         assert batch.matrix is not None  # `read` makes it wherever heads are stacked
-        matrix = batch.matrix
+        matrix, weights = batch.matrix, batch.weight_matrix
         if len(group) < len(self.tasks):
             matrix = matrix[:, list(group) if isinstance(matrix, np.ndarray) else self._rows(group)]
+            weights = None if weights is None else weights[:, list(group)]
         try:
-            return PER_TASK[self.tasks[0].loss](logits, matrix)
+            return PER_TASK[self.tasks[0].loss](logits, matrix, weights)
         except (ValueError, TypeError):
             width = logits.shape[1] // len(group)
             for i, k in enumerate(group):  # one at a time: the error then names the task at fault
                 try:
-                    self.tasks[k].loss(Tensor(logits.data[:, i * width : (i + 1) * width]), batch.targets[k])
+                    prediction = Tensor(logits.data[:, i * width : (i + 1) * width])
+                    loss_of_labelled(self.tasks[k].loss, prediction, batch.targets[k], batch.weights_of(k))
                 except (ValueError, TypeError) as error:
                     raise type(error)(f"task {self.task_names[k]!r}: {error}") from error
             raise
@@ -250,14 +256,17 @@ class SharedBottom:
         Parameters
         ----------
         x : array, shape (N, …)
-        targets : {task: array}, or one array (N, K) with a column per task
+        targets : {task: array}, or one array (N, K) with a column per task, or a table with a column of each name
+            NaN (on the host), None, masked or the task's `missing` where there is no label.
 
         Raises
         ------
         ValueError
             For an empty batch, an unknown or missing task, or a number of rows that differs from x's.
         """
-        return read_batch(x, targets, self.task_names, self.vector.data, self.stacked)
+        markers = [task.missing for task in self.tasks]
+        missing = None if markers.count(None) == len(markers) else markers
+        return read_batch(x, targets, self.task_names, self.vector.data, self.stacked, missing)
 
     # ------------------------------------------------------------ parameters
 
