@@ -136,7 +136,7 @@ def test_binary_cross_entropy_is_exact_in_both_tails(compiled, target):
     dtype, run = compiled
     x = exact.points(dtype)
     values, gradient = np.empty_like(x), np.empty_like(x)
-    run("binary_cross_entropy", values, gradient, x, np.full_like(x, target), 1.0)
+    run("binary_cross_entropy", values, gradient, x, np.full_like(x, target), np.ones(1, dtype))
     towards = 1 if target else -1
     assert exact.ulps(values, [-exact.log_sigmoid(towards * p) for p in x]) < 4
     assert exact.ulps(gradient, [-towards * exact.sigmoid(-towards * p) for p in x]) < 4

@@ -45,7 +45,12 @@ class Batch:
 
 
 def read_batch(
-    x: Any, targets: Any, names: Sequence[str], like: Array, stacked: bool, missing: Sequence[float | None] | None = None
+    x: Any,
+    targets: Any,
+    names: Sequence[str],
+    like: Array,
+    stacked: bool,
+    missing: Sequence[float | None] | None = None,
 ) -> Batch:
     """Check a minibatch for a model with tasks `names` and parameters `like`; see `SharedBottom.read`.
 

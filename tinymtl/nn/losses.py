@@ -266,7 +266,7 @@ def loss_of_labelled(
     if not share.any():
         raise ValueError("nothing is labelled: a mean needs one target at least")
     if len(rows) < (share > 0).sum():
-        raise ValueError("a row is labelled in part, and a loss of your own gets whole rows: label all of it or nothing")
+        raise ValueError("a row is labelled in part, and a loss of your own gets whole rows: label all of it, or none")
     return loss(prediction[rows], target[rows])
 
 
