@@ -1,4 +1,4 @@
-"""The house: imports run downward only, one module knows about CuPy, and importing the package costs little."""
+"""The order of the package: imports run downward, one module knows about CuPy, and an import costs little."""
 
 import ast
 import functools
@@ -15,7 +15,7 @@ import tinymtl
 
 PACKAGE = Path(tinymtl.__file__).parent
 
-#: The rooms from the ground up. Those on one floor do not import one another.
+#: The files and directories of the package from the lowest up. Those of one line do not import one another.
 FLOORS = [
     ["checks", "files", "text", "ties"],
     ["backend"],

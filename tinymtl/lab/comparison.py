@@ -30,7 +30,7 @@ class Setting(NamedTuple):
     lr: float
 
 
-#: Chosen by hand, so that the averaged loss and the single-task nets have stopped improving on validation. The
+#: Chosen by hand: the averaged loss and the single-task nets have stopped improving on validation by then. The
 #: trunks of 8 units are narrow on purpose: there the tasks fight for them.
 SETTINGS = {
     "multidigits": Setting((8,), 50, 64, 0.001),

@@ -51,7 +51,7 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
         Its tasks may be some of the data's.
     split : Split
     rows_at_once : int, default 1000
-        How many rows are predicted at a time, so that a large part fits into memory.
+        How many rows are predicted at a time: a large part need not fit into memory at once.
 
     Returns
     -------

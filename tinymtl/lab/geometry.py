@@ -124,7 +124,7 @@ def _name(ax: Any, point: Array, name: str, colour: str) -> None:
 
 
 def _right_angle(ax: Any, v: Array, points: Array, weights: Array) -> None:
-    """The sign for 90° where v is the foot of the perpendicular on an edge of the hull."""
+    """The sign for 90°, if v is the foot of the perpendicular on an edge of the hull."""
     used = np.flatnonzero(weights > 0)
     if len(v) == 3 or len(used) < 2:
         return
@@ -189,8 +189,8 @@ def plot_trajectories(ax: Any, problem: AnalyticProblem, paths: Mapping[str, Any
 
     everything = np.vstack([pareto, *points.values()])
     low, high = everything.min(axis=0), everything.max(axis=0)
-    room = 0.2 * float((high - low).max()) or 1.0
-    grids = [np.linspace(low[i] - room, high[i] + room, 70) for i in range(2)]
+    margin = 0.2 * float((high - low).max()) or 1.0
+    grids = [np.linspace(low[i] - margin, high[i] + margin, 70) for i in range(2)]
     with no_grad():
         values = np.array(
             [[problem.losses(tensor(np.array([a, b]))).data for a in grids[0]] for b in grids[1]]
@@ -318,10 +318,7 @@ def plot_weights(ax: Any, weights: Any, names: Sequence[str]) -> Any:
         )
     for i, k in enumerate(sorted(named.tolist())):
         colour = "0.3" if OKABE_ITO[i] == "#F0E442" else OKABE_ITO[i]  # yellow does not show on white
-        every = (
-            i * max(1, len(W) // 40),
-            max(1, len(W) // 8),
-        )  # markers of different lines beside each other
+        every = (i * max(1, len(W) // 40), max(1, len(W) // 8))  # the lines' markers at different steps
         ax.plot(
             at,
             W[:, k],

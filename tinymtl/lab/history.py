@@ -13,7 +13,7 @@ from tinymtl.checks import choose
 
 @dataclass
 class History:
-    """The course of one training run. All lists are plain numbers, so that `to_dict` can be written as JSON.
+    """The course of one training run. All lists are of plain numbers: `to_dict` can be written as JSON.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ def r2(prediction: Array, target: Array) -> float:
     Raises
     ------
     ValueError
-        Where all targets are equal: R² is not defined then.
+        If all targets are equal: R² is not defined then.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def mean_delta(values: Any, single: Any, lower_is_better: Sequence[bool] | None 
     Raises
     ------
     ValueError
-        Where a reference is 0 or the counts differ.
+        If a reference is 0 or the counts differ.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def conflicting_pairs(gradients: Array) -> int:
 
 
 def inner_products(gradients: Array, v: Array) -> Array:
-    """gₖ·v (K,) for task gradients (K, n) and a direction v (n,): a step along −v lowers Lₖ where gₖ·v > 0.
+    """gₖ·v (K,) for task gradients (K, n) and a direction v (n,): a step along −v lowers Lₖ if gₖ·v > 0.
 
     For a strategy's v = Σ wₖgₖ pass `weights @ gradients`; to judge what an optimizer made of it, pass the
     parameters before the step minus those after it.

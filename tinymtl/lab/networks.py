@@ -29,8 +29,8 @@ def build(
     The trunk and every head draw from a random stream of their own. So networks with the same `rng` and other
     `tasks` start from the same trunk and the same heads: a fair single-task net is `build(…, tasks=["left"])`.
 
-    An MLP's first biases are −(mean input)·W, so that its units start in the middle of the training data. Pixels
-    are never negative; with biases near 0 some units of a narrow trunk would start dead, and stay so.
+    An MLP's first biases are −(mean input)·W: its units start in the middle of the training data. Pixels
+    are never negative; with biases near 0 some units of a narrow trunk would start dead, and stay dead.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class Style(NamedTuple):
 
     @property
     def marks(self) -> dict[str, Any]:
-        """The marker, as Matplotlib's functions take it; white faces, so that no line is seen through them."""
+        """The marker, as Matplotlib's functions take it; no line is seen through its white face."""
         face = {"markerfacecolor": "white" if self.fill == "white" else self.colour, "markerfacecoloralt": "white"}
         shape = {"marker": self.marker, "fillstyle": "bottom" if self.fill == "half" else "full"}
         return {"color": self.colour, "markeredgewidth": 1.3} | shape | face

@@ -55,7 +55,7 @@ def fit(
         Stop once this many epochs have passed without a larger mean (over tasks) validation metric. Then, and also
         if all epochs were run, the model keeps the parameters of the best epoch. By default those of the last.
     checkpoint : path, optional
-        An .npz file that is rewritten after every epoch (beside it first, then renamed): parameters, optimizer
+        An .npz file that is replaced after every epoch, in one step: parameters, optimizer
         memories, random states, history. Nothing in it is unpickled.
     resume : bool, default False
         Go on from `checkpoint` if that file exists; the result is bit-identical to that of an uninterrupted run.
@@ -80,7 +80,7 @@ def fit(
     ValueError
         For a bad option, a task that the data do not have, a damaged checkpoint or one of another run.
     OSError
-        Where the checkpoint cannot be written, or exists and `resume` is False.
+        If the checkpoint cannot be written, or exists and `resume` is False.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: i
 
 
 def _targets(split: Split, names: list[str]) -> Any:
-    """The targets of the model's tasks: one (N, K) array where all are of one kind, otherwise a dict."""
+    """The targets of the model's tasks: one (N, K) array if all are of one kind, otherwise a dict."""
     columns = {name: split.targets[name] for name in names}
     kinds = {(task.kind, task.outputs) for task in split.tasks if task.name in columns}
     return array_module(split.x).stack(list(columns.values()), axis=1) if len(kinds) == 1 else columns

@@ -64,7 +64,7 @@ def add_walk_parser(subparsers: Any) -> None:
 
 
 def walk(arguments: argparse.Namespace) -> int:
-    """Run the command; 2 where the arguments do not fit, with a sentence that says why."""
+    """Run the command; 2 if the arguments do not fit, with a sentence that says why."""
     try:
         opening, step, x, targets = _scene(arguments)
     except (ValueError, OSError) as error:
