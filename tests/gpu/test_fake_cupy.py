@@ -142,8 +142,15 @@ def test_an_operation_with_out_is_a_launch_and_one_without_effect_is_none(cupy, 
     assert to_host(y).tolist() == (2 * HOST).tolist()
     assert cupy.asarray(x) is x and cupy.ascontiguousarray(x) is x and x.astype("f4", copy=False).dtype == "f4"
     assert tally.launches == 1
+    cupy.multiply(x, 2, out=x)
+    assert tally.launches == 2
     cupy.add.at(y, cupy.asarray([1, 1]), 1.0)
     assert tally.log[-1] == "add.at" and y.get()[1].tolist() == [4.0] * 3
+
+
+def test_what_cupy_puts_together_is_contiguous(cupy, x):
+    assert cupy.concatenate([x.T, x.T]).flags.c_contiguous and cupy.stack([x.T, x.T]).flags.c_contiguous
+    assert np.concatenate([HOST.T, HOST.T]).flags.f_contiguous  # which NumPy's need not be
 
 
 def test_it_is_gone_afterwards_even_after_an_error(cupy):
