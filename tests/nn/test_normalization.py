@@ -9,6 +9,7 @@ import tinymtl as tm
 from tests.gpu.conftest import cupy, on_device, on_host  # noqa: F401  (the fake device)
 from tests.nn.test_layers import checked_in_every_parameter, normal
 from tinymtl import nn
+from tinymtl.fake_cupy import no_transfers
 
 
 def scaled(layer):
@@ -192,9 +193,7 @@ def test_on_the_device(cupy, make, shape):  # noqa: F811
 
 
 def test_training_on_the_device_waits_for_nothing(cupy):  # noqa: F811
-    from tests.gpu import fake_cupy
-
     layer = nn.BatchNorm1d(3).to(device="cuda")
     x = on_device(cupy, normal(5, 3).astype(np.float32))
-    with fake_cupy.no_sync():
+    with no_transfers():
         layer(x)
