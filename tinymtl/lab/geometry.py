@@ -17,6 +17,7 @@ from tinymtl.backend import Array, to_host
 from tinymtl.hull import frank_wolfe, min_norm
 from tinymtl.problems import AnalyticProblem
 from tinymtl.steps import Step
+from tinymtl.ties import CLOSE, first_largest, rounding, settled
 from tinymtl.tracing.numerals import short, vector
 from tinymtl.tracing.svg import OKABE_ITO
 
@@ -48,9 +49,10 @@ def plot_gradients(ax: Any, gradients: Any, names: Sequence[str] | None = None) 
         raise ValueError(f"this picture takes two or three gradients, got {len(rows)}")
     dimensions = 3 if ax.name == "3d" else 2
     points, as_they_are = _coordinates(rows, dimensions)
+    points = settled(points, rounding() * np.abs(points).max())
     names = [f"g{'₁₂₃'[k]}" for k in range(len(rows))] if names is None else list(names)
-    solved = min_norm(rows)
-    v = solved.weights @ points
+    alpha = settled(min_norm(rows).weights, CLOSE)
+    v = settled(alpha @ points, CLOSE * np.abs(points).max())
     origin = np.zeros(dimensions)
 
     corners = np.vstack([points, points[:1]]) if len(points) == 3 else points
@@ -68,10 +70,10 @@ def plot_gradients(ax: Any, gradients: Any, names: Sequence[str] | None = None) 
         _name(ax, point, name, OKABE_ITO[k])
     length = _length(v)
     ax.plot(*origin[:, None], "+", color="black", markersize=10)
-    if length > 1e-9 * np.abs(points).max():
+    if length:
         _arrow(ax, v, "black")
-        _right_angle(ax, v, points, solved.weights)
-    words = f"v, length {short(length, 3)}, α = {vector(solved.weights.tolist())}"
+        _right_angle(ax, v, points, alpha)
+    words = f"v, length {short(length, 3)}, α = {vector(alpha.tolist())}"
     ax.plot(*v[:, None], "*", color="black", markersize=13, label=words)
     _finish(ax, "The min-norm point of the hull")
     ends = np.vstack([points, v, origin])
@@ -93,17 +95,16 @@ def _coordinates(rows: Array, dimensions: int) -> tuple[Array, bool]:
     """The gradients in two or three coordinates, and whether these are their own."""
     if rows.shape[1] == dimensions:
         return rows, True
-    left, lengths, _ = np.linalg.svd(rows, full_matrices=False)
-    points = np.zeros((len(rows), dimensions))
-    turned = left * lengths
-    lost = lengths[dimensions:]
-    if lost.size and lost.max() > 1e-9 * lengths[0]:
+    axes = np.zeros((0, rows.shape[1]))
+    for g in rows:  # Gram and Schmidt: the first gradient points along the first axis, whatever ties there are
+        rest = g - (axes @ g) @ axes
+        if _length(rest) > CLOSE * max(map(_length, rows)):
+            axes = np.vstack([axes, rest / _length(rest)])
+    if len(axes) > dimensions:
         raise ValueError(
             "these three gradients span three dimensions: give an ax made with fig.add_subplot(projection='3d')"
         )
-    kept = min(dimensions, turned.shape[1])
-    points[:, :kept] = turned[:, :kept]
-    return points, False
+    return rows @ np.vstack([axes, np.zeros((dimensions - len(axes), rows.shape[1]))]).T, False
 
 
 def _arrow(ax: Any, tip: Array, colour: str) -> None:
@@ -276,8 +277,9 @@ def plot_simplex(ax: Any, gram: Any, names: Sequence[str] | None = None, path: A
         style = {"color": OKABE_ITO[1], "markeredgecolor": "white", "markersize": 6, "linewidth": 1.5}
         ax.plot(*way.T, "o-", label=f"the solver's way, {len(way) - 1} rounds", **style)
     best = min_norm(gram=G)
-    at = best.weights @ corners
-    words = f"shortest: {short(float(np.sqrt(best.squared_norm)), 3)}, α = {vector(best.weights.tolist())}"
+    alpha, squared = settled(best.weights, CLOSE), float(settled(best.squared_norm, rounding() * G.diagonal().max()))
+    at = alpha @ corners
+    words = f"shortest: {short(float(np.sqrt(squared)), 3)}, α = {vector(alpha.tolist())}"
     ax.plot(*at, "*", color="white", markeredgecolor="black", markersize=17, label=words)
     _finish(ax, "The simplex of weights")
     ax.set_aspect("equal")
@@ -309,14 +311,17 @@ def plot_weights(ax: Any, weights: Any, names: Sequence[str]) -> Any:
     W = np.asarray(weights, dtype=np.float64)
     if W.ndim != 2 or W.shape[1] != len(names) or len(W) == 0:
         raise ValueError(f"weights have shape {W.shape}: expected (T, {len(names)}), a row for each step")
-    named = np.argsort(-W.mean(axis=0), kind="stable")[:8]
+    means, named = W.mean(axis=0), []
+    for _ in range(min(8, len(names))):
+        named.append(first_largest(means))
+        means[named[-1]] = -np.inf
     others = [k for k in range(len(names)) if k not in named]
     at = np.arange(1, len(W) + 1)
     for k in others:
         ax.plot(
             at, W[:, k], color="0.8", linewidth=1, label=f"{len(others)} others" if k == others[0] else None
         )
-    for i, k in enumerate(sorted(named.tolist())):
+    for i, k in enumerate(sorted(named)):
         colour = "0.3" if OKABE_ITO[i] == "#F0E442" else OKABE_ITO[i]  # yellow does not show on white
         every = (i * max(1, len(W) // 40), max(1, len(W) // 8))  # the lines' markers at different steps
         ax.plot(

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymtl.backend import Array, array_module, to_host
 from tinymtl.hull import gram_matrix
+from tinymtl.ties import first_largest, rounding, settled
 
 # ------------------------------------------------------------ predictions
 
@@ -19,7 +20,7 @@ def accuracy(prediction: Array, target: Array) -> float:
     Parameters
     ----------
     prediction : (N, C) logits of C ≥ 2 classes, or (N,) or (N, 1) logits of a yes-or-no task
-        The largest logit is the predicted class; a positive logit means yes.
+        The largest logit is the predicted class, of equal ones the first; a positive logit means yes.
     target : (N,) labels 0 … C − 1, or 0 and 1
 
     Examples
@@ -31,7 +32,7 @@ def accuracy(prediction: Array, target: Array) -> float:
     """
     prediction, target = to_host(prediction), to_host(target)
     if prediction.ndim == 2 and prediction.shape[1] > 1:
-        right = prediction.argmax(axis=1) == target
+        right = first_largest(prediction) == target
     else:
         right = (prediction.reshape(-1) > 0) == (target.reshape(-1) > 0.5)
     return float(right.mean())
@@ -57,8 +58,9 @@ def r2(prediction: Array, target: Array) -> float:
     """
     prediction = to_host(prediction).astype(np.float64).reshape(-1)
     target = to_host(target).astype(np.float64).reshape(-1)
-    total = float(((target - target.mean()) ** 2).sum())
-    if total == 0.0:
+    around = target - target.mean()
+    total = float((around**2).sum())
+    if not settled(around, rounding() * np.abs(target).max()).any():
         raise ValueError(f"R² is not defined: all {len(target)} targets are {target[0]:g}; give the task a metric")
     return 1.0 - float(((target - prediction) ** 2).sum()) / total
 
@@ -119,13 +121,23 @@ def cosines(gradients: Array) -> Array:
 
 
 def conflicting_pairs(gradients: Array) -> int:
-    """How many of the K(K−1)/2 pairs of task gradients (K, n) have a negative inner product.
+    """How many of the K(K−1)/2 pairs of task gradients (K, n) have a negative inner product, by more than rounding.
 
     >>> conflicting_pairs(np.array([[2.0, 2.0], [0.0, -1.0], [1.0, 1.0]]))
     2
     """
-    gram = to_host(gram_matrix(gradients))
-    return int((np.triu(gram, 1) < 0).sum())
+    return int((np.triu(cosines(gradients), 1) < -rounding(gradients.dtype)).sum())
+
+
+def raised_tasks(gradients: Array, v: Array) -> int:
+    """How many of the tasks have a loss that rises along −v to first order: gₖ·v < 0 by more than rounding.
+
+    >>> raised_tasks(np.array([[2.0, 2.0], [0.0, -1.0], [1.0, -1.0]]), np.array([1.0, 1.0]))
+    1
+    """
+    gradients, v = to_host(gradients), to_host(v)
+    noise = rounding(gradients.dtype) * np.linalg.norm(gradients, axis=1) * np.linalg.norm(v)
+    return int((inner_products(gradients, v) < -noise).sum())
 
 
 def inner_products(gradients: Array, v: Array) -> Array:

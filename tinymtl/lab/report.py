@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymtl.lab.runs import MEASURE_EVERY, Result
 from tinymtl.lab.statistics import Interval, t_quantile
+from tinymtl.ties import nudged
 
 WIDTH = 100
 
@@ -24,16 +25,15 @@ def spread(values: Any, digits: int, sign: str = "") -> str:
     >>> spread([0.5, 0.7], 3), spread([-0.01], 1, sign="+")
     ('0.600 ± 0.141', '+0.0')
     """
-    mean = f"{np.mean(values):{sign}z.{digits}f}"  # z: never "-0.0"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+    mean = f"{nudged(np.mean(values)):{sign}z.{digits}f}"  # z: never "-0.0"
+    return mean if len(values) == 1 else f"{mean} ± {nudged(np.std(values, ddof=1)):.{digits}f}"
 
 
 def conflict(results: list[Result], two_tasks: bool) -> str:
     """The share of conflicting steps; with more than two tasks also that of conflicting pairs."""
-    steps = 100 * float(np.mean([result.conflicting_share for result in results]))
-    if two_tasks:
-        return f"{steps:.0f} %"
-    return f"{steps:.0f}/{100 * float(np.mean([result.conflicting_pairs_share for result in results])):.0f} %"
+    shares = [[result.conflicting_share for result in results]]
+    shares += [] if two_tasks else [[result.conflicting_pairs_share for result in results]]
+    return "/".join(f"{nudged(100 * float(np.mean(share))):.0f}" for share in shares) + " %"  # type: ignore[arg-type]
 
 
 def legend(seeds: int, regression: bool) -> str:
@@ -68,8 +68,8 @@ def noise_sentence(differences: dict[str, Interval], reference: str) -> str:
     """
     inside, outside = [], []
     for label, interval in differences.items():
-        text = f"{label} {interval.mean:+z.1f}"
-        text += "" if interval.half_width is None else f" ± {interval.half_width:.1f}"
+        text = f"{label} {nudged(interval.mean):+z.1f}"
+        text += "" if interval.half_width is None else f" ± {nudged(interval.half_width):.1f}"
         if interval.holds_zero:
             inside.append(text)
         else:

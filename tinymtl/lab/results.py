@@ -25,6 +25,7 @@ from tinymtl.lab.runs import Result
 from tinymtl.lab.statistics import Interval, mean_interval
 from tinymtl.lab.strategies import SINGLE, STRATEGIES, label_of
 from tinymtl.text import ruled
+from tinymtl.ties import CLOSE, first_smallest, nudged, settled
 
 FILES = ("results.csv", "results.json", "comparison.png")
 
@@ -101,7 +102,8 @@ class Comparison:
 
     def difference(self, data: str, strategy: str, reference: str) -> Interval:
         """The mean difference in Δ between two strategies, paired by seed, with its 95 % interval; points of Δ."""
-        return mean_interval(self.deltas(data, strategy) - self.deltas(data, reference))
+        ours, theirs = self.deltas(data, strategy), self.deltas(data, reference)
+        return mean_interval(settled(ours - theirs, CLOSE * np.maximum(1.0, np.maximum(abs(ours), abs(theirs)))))
 
     # ------------------------------------------------------------ in words
 
@@ -119,8 +121,9 @@ class Comparison:
             if few:
                 cells = [report.spread(column, 3) for column in scores.T]
             else:
-                worst = int(scores.mean(axis=0).argmin())
-                cells = [report.spread(scores.mean(axis=1), 3), f"{scores[:, worst].mean():.3f} {tasks[worst].name}"]
+                worst = first_smallest(scores.mean(axis=0))
+                least = f"{nudged(scores[:, worst].mean()):.3f} {tasks[worst].name}"
+                cells = [report.spread(scores.mean(axis=1), 3), least]
             if strategy == SINGLE:
                 cells += ["reference", "-"]
             else:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinymtl.ties import exceeds
+
 
 class Interval(NamedTuple):
     """A mean and the half-width of its 95 % confidence interval; the half-width is None for a single value."""
@@ -18,7 +20,7 @@ class Interval(NamedTuple):
     @property
     def holds_zero(self) -> bool:
         """Whether the data leave open which sign the mean has: always so for a single value."""
-        return self.half_width is None or abs(self.mean) <= self.half_width
+        return self.half_width is None or not exceeds(abs(self.mean), self.half_width)
 
 
 def t_quantile(degrees_of_freedom: int, confidence: float = 0.95) -> float:

@@ -17,9 +17,10 @@ from tinymtl.lab import checkpoint as checkpoints
 from tinymtl.lab.evaluation import evaluate, metric_of, target_of
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import task_gradients
-from tinymtl.lab.metrics import conflicting_pairs, cosines, inner_products
+from tinymtl.lab.metrics import conflicting_pairs, cosines, raised_tasks
 from tinymtl.lab.progress import progress_bar
 from tinymtl.steps.step import Step, StepReport
+from tinymtl.ties import exceeds
 
 
 def fit(
@@ -190,8 +191,7 @@ def _measure(gradients: Array, v: Array) -> tuple[int, float, int]:
     """Conflicting pairs, the smallest cosine, and the number of tasks whose loss v raises to first order."""
     gradients, v = to_host(gradients), to_host(v)
     angles = cosines(gradients)[np.triu_indices(len(gradients), 1)]
-    raised = int((inner_products(gradients, v) < 0).sum())
-    return conflicting_pairs(gradients), float(angles.min(initial=1.0)), raised
+    return conflicting_pairs(gradients), float(angles.min(initial=1.0)), raised_tasks(gradients, v)
 
 
 def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: int | None) -> None:
@@ -202,7 +202,7 @@ def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: i
     history.validation_losses.append([score["loss"] for score in scores])
     history.validation_metrics.append([score["metric"] for score in scores])
     means = np.nan_to_num(np.mean(history.validation_metrics, axis=1), nan=-np.inf).tolist()
-    if history.best_epoch is None or means[-1] > max(means[:-1]):
+    if history.best_epoch is None or exceeds(means[-1], means[history.evaluated.index(history.best_epoch)]):
         history.best_epoch = history.epochs
         if patience is not None:
             state.best = step.model.state()

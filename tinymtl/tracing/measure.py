@@ -157,7 +157,7 @@ class _Watched:
         terms = ((at_theta * before[:split]) ** 2).sum(axis=1)
         terms += [((h * p) ** 2).sum() for h, p in zip(at_heads, heads, strict=True)]
         largest = np.fmax(abs(losses), np.where(np.isfinite(after), abs(after), 0.0))
-        noise = (rounding() * largest + self.rounding * np.sqrt(terms)) / 16
+        noise = (rounding() * largest + self.rounding * np.sqrt(terms)) / 4
         return Turn(
             group=self.group,
             weights=self.weights,

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymtl.course.assignment import Case, Mistake, Property, Question, Reply
 from tinymtl.course.marking import close
+from tinymtl.ties import exceeds
 
 Rng = np.random.Generator
 Array = np.ndarray[Any, Any]
@@ -36,7 +37,7 @@ def paired_interval(a: Array, b: Array) -> tuple[float, float]:
 
 def verdict(mean: float, half_width: float) -> str:
     """What the interval allows to say about a and b."""
-    if abs(mean) <= half_width:
+    if not exceeds(abs(mean), half_width):
         return "no difference shown"
     return "a is higher" if mean > 0 else "b is higher"
 

@@ -15,9 +15,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from tinymtl.course.answers.interval import paired_interval
+from tinymtl.course.answers.interval import paired_interval, verdict
 from tinymtl.course.assignment import Case, Property, Question, Reply
 from tinymtl.course.marking import close
+from tinymtl.ties import exceeds, nudged
 
 Rng = np.random.Generator
 Row = dict[str, Any]
@@ -91,7 +92,7 @@ def chosen_on_validation(log: list[Row]) -> bool:
             metrics.setdefault(row["lr"], []).append(row["metric"])
         means = {lr: float(np.mean(values)) for lr, values in metrics.items()}
         used = {row["lr"] for row in final[method]}
-        if len(used) != 1 or means.get(used.pop(), -1.0) < max(means.values()) - 1e-9:
+        if len(used) != 1 or exceeds(max(means.values()), means.get(used.pop(), -1.0)):
             return False
     return True
 
@@ -225,13 +226,13 @@ def evidence(replies: list[list[list[Reply]]]) -> dict[str, Any]:
     metrics = {m: np.array([row["metric"] for row in sorted(final[m], key=lambda row: row["seed"])]) for m in methods}
     found: dict[str, Any] = {
         "pairs": len(metrics[methods[0]]),
-        "mean": {m: round(float(metrics[m].mean()), 6) for m in methods},
+        "mean": {m: round(nudged(float(metrics[m].mean())), 6) for m in methods},
     }
     for other in methods[1:]:
         difference, half_width = paired_interval(metrics[methods[0]], metrics[other])
         found[f"{methods[0]} minus {other}"] = {
-            "difference": round(difference, 6),
-            "half_width_95": round(half_width, 6),
-            "includes_zero": abs(difference) <= half_width,
+            "difference": round(nudged(difference), 6),
+            "half_width_95": round(nudged(half_width), 6),
+            "includes_zero": verdict(difference, half_width) == "no difference shown",
         }
     return found

@@ -51,7 +51,8 @@ def _clamped(rng: Rng) -> list[Case]:
 
 
 def _equal(rng: Rng) -> list[Case]:
-    same = rng.normal(size=3)
+    """Whole numbers of a whole length: g₁·g₂ = ‖g₁‖² holds to the last bit, however a student computes it."""
+    same = rng.permutation([(1, 2, 2), (2, 3, 6), (1, 4, 8), (2, 6, 9)][rng.integers(4)]) * rng.choice([-1.0, 1.0], 3)
     return [Case("two_task_weight", (same, same)), Case("two_task_weight", (2 * same, 2 * same))]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tinymtl.backend import Array
 from tinymtl.course.lessons.checks import Check, Mistake, Problem, numbers, results_on
 from tinymtl.hull import frank_wolfe
+from tinymtl.ties import CLOSE, first_smallest
 
 # ------------------------------------------------------------ a solver for K tasks, judged by KKT
 
@@ -84,8 +85,13 @@ def _same_as(wrong: Callable[[Array], Array]) -> Callable[[Any], bool]:
 
 
 def _shortest(G: Array) -> Array:
-    weights: Array = np.eye(len(G))[G.diagonal().argmin()]
+    weights: Array = np.eye(len(G))[first_smallest(G.diagonal())]
     return weights
+
+
+def _is_shortest(G: Array, alpha: Array) -> bool:
+    """Whether α is one of the shortest gradients: of equal ones an `argmin` finds now this one, now that."""
+    return bool(np.sort(alpha)[-1] > 1 - CLOSE and alpha @ G.diagonal() <= (1 + CLOSE) * G.diagonal().min())
 
 
 def _by_length(G: Array) -> Array:
@@ -111,7 +117,7 @@ SOLVER = Check(
             lambda G: np.full(len(G), 1 / len(G)), _same_as(lambda G: np.full(len(G), 1 / len(G)))
         ),
         "the shortest gradient alone is a corner of the hull; most of the time the hull comes nearer": Mistake(
-            _shortest, _same_as(_shortest)
+            _shortest, _all(_is_shortest)
         ),
         "weights in proportion to 1/‖gₖ‖² are right for orthogonal gradients only": Mistake(
             _by_length, _same_as(_by_length)

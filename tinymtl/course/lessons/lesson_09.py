@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.lessons.checks import Check, choice, function, numbers
+from tinymtl.ties import first_largest
 
 Row = Mapping[str, Any]
 Log = list[Row]
@@ -48,11 +49,12 @@ LOGS = (
 
 
 def _best(log: Log, score: Callable[[Sequence[float]], Any]) -> dict[str, float]:
-    """For each method, the learning rate whose metrics have the largest `score`."""
+    """For each method, the learning rate whose metrics have the largest `score`; of equal ones, the first tried."""
     found: dict[str, dict[float, list[float]]] = {}
     for row in log:
         found.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row["metric"])
-    return {method: max((score(metrics), lr) for lr, metrics in rates.items())[1] for method, rates in found.items()}
+    best = {method: first_largest([score(metrics) for metrics in rates.values()]) for method, rates in found.items()}
+    return {method: list(rates)[best[method]] for method, rates in found.items()}
 
 
 def _on(log: Log, split: str) -> Log:

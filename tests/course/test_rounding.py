@@ -1,0 +1,68 @@
+"""No grade, hint or verdict hangs on the last bit of a number."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from tests.course.test_study import rows
+from tinymtl.course import ASSIGNMENTS, points
+from tinymtl.course.answers.interval import verdict
+from tinymtl.course.answers.study import evidence
+from tinymtl.course.assignment import Reply
+from tinymtl.course.lessons.lesson_05 import CHECKS, GRAMS
+from tinymtl.course.lessons.lesson_09 import _best, _log
+
+BARELY = 0.1 + 0.2  # one unit in the last place above 0.3
+
+
+def test_equal_learning_rates_are_both_right():
+    for tuning in ([(0.003, 0.3), (0.01, BARELY)], [(0.003, BARELY), (0.01, 0.3)]):
+        for lr in (0.003, 0.01):
+            log = [row for method in ("a", "b") for row in rows(method, [0.7] * 5, lr, tuning)]
+            assert points("A4", "log", {"run_log": log}) == 6
+
+
+def test_the_first_of_equal_learning_rates_is_the_reference_s():
+    for first, second in ((0.3, BARELY), (BARELY, 0.3), (0.3, 0.3)):
+        log = _log({("a", 0.001, "validation"): (first,), ("a", 0.01, "validation"): (second,)})
+        assert _best(log, np.mean) == {"a": 0.001}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_that_ends_at_zero(sign):
+    assert verdict(sign * BARELY, 0.3) == verdict(sign * 0.3, BARELY) == "no difference shown"
+    assert verdict(sign * 0.301, 0.3) == ("a is higher" if sign > 0 else "b is higher")
+
+
+def test_the_evidence_is_rounded_alike():
+    """1/128 ends in 5 at the seventh place."""
+    log = rows("a", [0.5 + 1 / 128] * 5) + rows("b", [0.5] * 5)
+    expected = evidence([[[Reply(log)]]])
+    for factor in (1 - 2.0**-53, 1 + 2.0**-52):
+        moved = copy.deepcopy(log)
+        for row in moved:
+            row["metric"] *= factor
+        assert evidence([[[Reply(moved)]]]) == expected
+
+
+def test_equal_gradients_are_equal_however_they_are_compared():
+    """By their inner products, by squared norms, by the norm of the difference: to the last bit."""
+    asked = ASSIGNMENTS["A2"].question("two_tasks")
+    for seed in range(20):
+        for case in ASSIGNMENTS["A2"].draw(asked, seed)[-1]:
+            g1, g2 = case.arguments
+            assert g1 @ g2 == g1 @ g1 == np.linalg.norm(g1) ** 2 == np.linalg.norm(g1) * np.linalg.norm(g2)
+
+
+def test_any_of_equally_short_gradients_gets_the_hint():
+    """Five drawn gradients of length 1: which diagonal entry is the smallest, rounding decides."""
+    (tied,) = [i for i, G in enumerate(GRAMS) if len(G) == 5]
+    for k in range(5):
+        found = {"calls": 0}
+
+        def shortest(G, k=k, found=found):
+            found["calls"] += 1
+            return np.eye(len(G))[k if found["calls"] - 1 == tied else G.diagonal().argmin()]
+
+        assert "the shortest gradient alone" in CHECKS["05.solver"].verdict(shortest)
