@@ -57,7 +57,7 @@ def is_array(value: Any) -> bool:
 
 
 def cuda_problem() -> str | None:
-    """None where a CUDA device can be used; otherwise one sentence that names the part that is missing."""
+    """None if a CUDA device can be used; otherwise one sentence that names the part that is missing."""
     try:
         import cupy
     except ImportError:
@@ -72,7 +72,7 @@ def cuda_problem() -> str | None:
 
 
 def module_for(device: str) -> ModuleType:
-    """The array library for `device` ("cpu" or "cuda"); raises where that device cannot be used.
+    """The array library for `device` ("cpu" or "cuda"); raises if that device cannot be used.
 
     >>> module_for("cpu").__name__
     'numpy'

@@ -54,7 +54,7 @@ def test_unknown_names(name, sentence):
         (
             "multidigits",
             {"ofset": 2},
-            "multidigits has no option 'ofset': its options are offset, pairs, seed, flat",
+            "multidigits has no option 'ofset': did you mean 'offset'?",
         ),
         ("weather", {"seed": 0}, "weather has no option 'seed': it has none"),
         ("multi_mnist", {}, "multi_mnist needs the option 'directory': load('multi_mnist', directory=...)"),

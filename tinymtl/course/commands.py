@@ -10,6 +10,7 @@ from tinymtl.course.errors import CourseError
 from tinymtl.course.grader.batch import grade
 from tinymtl.course.grader.gradescope import write_layout
 from tinymtl.course.handout import release
+from tinymtl.text import aligned
 
 NAMES = ", ".join(ASSIGNMENTS)
 
@@ -74,7 +75,5 @@ def _grade(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         jobs=arguments.jobs,
     )
-    width = max(len(one.student) for one in grades)
-    for one in grades:
-        print(f"{one.student:{width}}  {one.points:5g}  {one.note}".rstrip())
+    print("\n".join(aligned([[one.student, f"{one.points:g}", one.note] for one in grades], left=(0, 2))))
     return 0

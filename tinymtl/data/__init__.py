@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tinymtl.checks import choose
+from tinymtl.checks import choose, did_you_mean
 from tinymtl.data import digits, penguins, weather
 from tinymtl.data.idx import read_idx
 from tinymtl.data.mnist import multi_mnist
@@ -63,7 +63,7 @@ def load(name: str, **options: Any) -> MultiTaskData:
     parameters = inspect.signature(loader).parameters
     for option in options:
         if option not in parameters:
-            known = f"its options are {', '.join(parameters)}" if parameters else "it has none"
+            known = did_you_mean(option, parameters) if parameters else "it has none"
             raise ValueError(f"{name} has no option {option!r}: {known}")
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:

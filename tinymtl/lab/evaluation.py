@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.checks import did_you_mean
 from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
 from tinymtl.lab.metrics import accuracy, r2
@@ -91,5 +92,6 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
 def target_of(split: Split, name: str) -> Any:
     """The targets of one task; a ValueError for a task that the data do not have."""
     if name not in split.targets:
-        raise ValueError(f"the model's task {name!r} is not in the data: its tasks are {', '.join(split.targets)}")
+        hint = did_you_mean(name, split.targets, otherwise=f"its tasks are {', '.join(split.targets)}")
+        raise ValueError(f"the model's task {name!r} is not in the data: {hint}")
     return split.targets[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class Interval(NamedTuple):
         return self.half_width is None or not exceeds(abs(self.mean), self.half_width)
 
 
+@cache
 def t_quantile(degrees_of_freedom: int, confidence: float = 0.95) -> float:
     """The t with P(|T| ≤ t) = confidence for Student's distribution.
 
