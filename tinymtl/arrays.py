@@ -173,6 +173,16 @@ def without_gaps(array: Array) -> tuple[Array, Array | None]:
     return np.where(present, array, array.dtype.type(0)), present
 
 
+def marked_missing(array: Array, marker: float) -> Array:
+    """`array` with NaN in place of `marker`, the number that stands for no value; itself if there is none.
+
+    >>> marked_missing(np.array([2, -1]), -1)
+    array([ 2., nan])
+    """
+    missing = array == marker
+    return np.where(missing, np.nan, array) if missing.any() else array
+
+
 def columns(table: Any) -> dict[Any, Any] | None:
     """The columns of a table by name: of a DataFrame or of a structured array; None for anything else.
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.gpu.conftest import cupy  # noqa: F401  (the fake device)
 from tinymtl.data import MultiTaskData, Split, TaskSpec, multitask
 from tinymtl.data.scale import Scale
 
@@ -30,19 +31,123 @@ def test_split_keeps_task_order_and_types():
     [
         (DIGIT, [0, 10, 3], r"task 'digit': row 1 has label 10, expected 0 to 9 \(10 classes\)"),
         (DIGIT, [0, 1, -1], "task 'digit': row 2 has label -1"),
-        (DIGIT, [0.0, 1.0, 2.0], "task 'digit': labels are float64, expected whole numbers"),
-        (DIGIT, [True, False, True], "task 'digit': labels are bool"),
+        (DIGIT, [0.0, 1.5, 2.0], "task 'digit': row 1 has label 1.5, expected 0 to 9"),
+        (DIGIT, [0.0, np.nan, np.inf], "task 'digit': row 2 has label inf"),
         (DIGIT, [0, 1], r"task 'digit': targets have shape \(2,\), expected \(3,\)"),
         (DIGIT, [[0], [1], [2]], r"task 'digit': targets have shape \(3, 1\)"),
         (EVEN, [0, 0.5, 1], "task 'even': row 1 has target 0.5, expected 0 or 1"),
-        (EVEN, [0, 1, np.nan], "task 'even': row 2 has target nan"),
-        (EVEN, ["0", "1", "1"], "task 'even': targets are <U1, expected numbers"),
+        (EVEN, [0, np.nan, 2], "task 'even': row 2 has target 2, expected 0 or 1"),
         (MASS, [1.0, np.inf, 2.0], "task 'mass': row 1 has target inf, expected a finite number"),
+        (MASS, [1.0, 1e300, 2.0], r"task 'mass': the target holds 1e\+300, which is too large for float32"),
+        (MASS, [1, 2**24 + 1, 0], "task 'mass': the target holds the whole number 16777217"),
     ],
 )
 def test_bad_targets_are_named(task, targets, sentence):
     with pytest.raises(ValueError, match=sentence):
         Split(np.zeros((3, 2)), {task.name: targets}, [task])
+
+
+@pytest.mark.parametrize("targets", [["0", "1", "1"], [0, 1j, 1], np.zeros(3, "M8[D]"), [{}, 1, 2], {0, 1}])
+def test_targets_that_are_no_numbers_are_named(targets):
+    with pytest.raises(TypeError, match="task 'even': the target (holds|is)"):
+        Split(np.zeros((3, 2)), {"even": targets}, [EVEN])
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "sentence"),
+    [
+        ([["1"], ["2"]], TypeError, "x holds text"),
+        (np.array([["2020-01-01"], ["2020-01-02"]], "M8[s]"), TypeError, "x holds dates"),
+        ([[1j], [2.0]], TypeError, "x holds complex"),
+        ([[1e300], [0.0]], ValueError, r"x holds 1e\+300, which is too large for float32"),
+        ([[2**24 + 1], [0]], ValueError, "x holds the whole number 16777217, and float32 is exact up to 16777216"),
+        (np.ma.masked_equal([[1.0], [2.0]], 2.0), ValueError, "x has masked cells"),
+        ({"a": [1.0, 2.0]}, TypeError, "x is a dict"),
+    ],
+)
+def test_features_that_are_no_numbers_are_refused(x, error, sentence):
+    with pytest.raises(error, match=sentence):
+        Split(x, {"mass": [0.0, 1.0]}, [MASS])
+
+
+def test_a_split_copies():
+    x, mass, digit = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.array([1, 2])
+    split = Split(x, {"mass": mass, "digit": digit}, [MASS, DIGIT])
+    x[:], mass[:], digit[:] = 7, 7, 7
+    assert (split.x == 1).all()
+    assert split.targets["mass"].tolist() == [1, 1] and split.targets["digit"].tolist() == [1, 2]
+
+
+# ------------------------------------------------------------ missing labels
+
+
+def gappy():
+    targets = {"digit": [4, None, 2, 3], "even": np.ma.masked_equal([1, 0, 7, 1], 7), "mass": [np.nan, 1, np.nan, 2]}
+    return Split(np.arange(8.0).reshape(4, 2), targets, [DIGIT, EVEN, MASS])
+
+
+def test_missing_labels_are_nan_and_counted():
+    split = gappy()
+    assert split.labelled == {"digit": 3, "even": 3, "mass": 2}
+    assert all(column.dtype == np.float32 for column in split.targets.values())
+    np.testing.assert_array_equal(split.targets["digit"], [4, np.nan, 2, 3])
+    np.testing.assert_array_equal(split.targets["even"], [1, 0, np.nan, 1])
+    assert repr(split) == (
+        "Split(4 rows, x (4, 2), targets digit (3 labelled), even (3 labelled), mass (2 labelled))"
+    )
+    assert "task  mass: regression, 2 of 4 labelled" in repr(MultiTaskData("gaps", split, split, split))
+    assert small_split().labelled == {"digit": 7, "even": 7, "mass": 7}
+
+
+def test_a_task_says_which_number_means_missing():
+    task = TaskSpec("digit", "classes", 10, missing=-1)
+    split = Split(np.zeros((3, 1)), {"digit": [3, -1, 0]}, [task])
+    np.testing.assert_array_equal(split.targets["digit"], [3, np.nan, 0])
+    whole = Split(np.zeros((3, 1)), {"digit": [3, 1, 0]}, [task])
+    assert whole.targets["digit"].dtype == np.int64 and whole.labelled["digit"] == 3
+    with pytest.raises(ValueError, match="row 1 has label -1"):
+        Split(np.zeros((3, 1)), {"digit": [3, -1, 0]}, [DIGIT])
+
+
+def test_the_batches_and_the_matrix_of_a_split_with_gaps():
+    split = gappy()
+    for x, targets in split.batches(2, rng=0):
+        rows = (x[:, 0] / 2).astype(int)
+        for name, column in targets.items():
+            np.testing.assert_array_equal(column, split.targets[name][rows])
+    pair = [TaskSpec("left", "classes", 10), TaskSpec("right", "classes", 10)]
+    matrix = Split(np.zeros((2, 1)), {"left": [1, 2], "right": [3, None]}, pair).matrix()
+    np.testing.assert_array_equal(matrix, [[1, 3], [2, np.nan]])
+
+
+def test_targets_with_gaps_stay_on_the_host(cupy):  # noqa: F811
+    moved, full = gappy().to("cuda"), small_split().to("cuda")
+    assert isinstance(moved.x, cupy.ndarray) and isinstance(full.targets["mass"], cupy.ndarray)
+    assert all(type(column) is np.ndarray for column in moved.targets.values())
+    for x, targets in moved.batches(2, rng=0):
+        assert isinstance(x, cupy.ndarray) and type(targets["mass"]) is np.ndarray
+    assert len(list(full.batches(2, rng=0))) == 4
+
+
+# ------------------------------------------------------------ tables
+
+
+def test_a_split_of_tables():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"h": [1.0, 2, 3], "w": [4, 5, 6], "mass": [1.0, None, 2], "even": [1, 0, 1]}, index=[5, 3, 9])
+    split = Split(frame[["h", "w"]], frame[["even", "mass"]], [MASS, EVEN])
+    assert split.columns == ("h", "w") and list(split.targets) == ["mass", "even"]
+    np.testing.assert_array_equal(split.targets["mass"], [1, np.nan, 2])
+    assert MultiTaskData("table", split, split, split).feature_names == ("h", "w")
+    other = Split(frame[["w", "h"]], frame[["even", "mass"]], [MASS, EVEN])
+    with pytest.raises(ValueError, match=r"the columns of the test part are \['w', 'h'\], those of the training part"):
+        MultiTaskData("table", split, split, other)
+    with pytest.raises(ValueError, match="task 'even': the target has other row labels than x"):
+        Split(frame[["h", "w"]], {"even": frame["even"].sort_index()}, [EVEN])
+    with pytest.raises(ValueError, match=r"targets are given for \['even', 'mass', 'w'\], but the tasks are"):
+        Split(frame[["h"]], frame[["even", "mass", "w"]], [MASS, EVEN])
+    with pytest.raises(TypeError, match="targets are a dict .* or a table, not a ndarray"):
+        Split(frame[["h"]], np.zeros((3, 1)), [MASS])
 
 
 def test_labels_at_both_ends_of_the_range_are_good():

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
+from tests.gpu.conftest import cupy  # noqa: F401  (the fake device)
 from tests.lab.conftest import with_dropout
+from tinymtl.data import Split
 from tinymtl.lab import accuracy, conflicting_pairs, cosines, evaluate, inner_products, mean_delta, r2, task_gradients
 from tinymtl.lab.measure import generators, undisturbed
 from tinymtl.lab.statistics import Interval, mean_interval, t_quantile
@@ -124,6 +126,71 @@ def test_evaluate_by_hand(mixed):
     in_parts = evaluate(model, mixed.test, rows_at_once=7)
     for name, scores in whole.items():
         assert in_parts[name] == pytest.approx(scores, rel=1e-12)
+
+
+def gappy(split, every=3):
+    """The same rows; of task k the labels of rows k, k + 3, … are missing."""
+    targets = {}
+    for k, (name, column) in enumerate(split.targets.items()):
+        targets[name] = column.astype(float)
+        targets[name][k::every] = np.nan
+    return Split(split.x, targets, split.tasks)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_evaluate_counts_what_is_labelled(mixed, device, cupy):  # noqa: F811
+    model = tm.lab.build(mixed, [4]).to(dtype="float64")
+    whole, split = mixed.test, gappy(mixed.test)
+    expected = {}
+    for k, task in enumerate(whole.tasks):
+        rows = np.arange(len(whole)) % 3 != k
+        only = Split(whole.x[rows], {name: y[rows] for name, y in whole.targets.items()}, whole.tasks)
+        expected[task.name] = evaluate(model, only)[task.name]
+    found = evaluate(model.to(device=device), split.to(device))
+    assert {name: scores["labelled"] for name, scores in found.items()} == {"kind": 26, "size": 27, "yes": 27}
+    for name, scores in found.items():
+        assert scores == pytest.approx(expected[name], rel=1e-12)
+    assert evaluate(model, whole.to(device))["kind"]["labelled"] == 40
+
+
+def test_own_losses_and_metrics_get_the_labelled_rows(mixed):
+    model = tm.lab.build(mixed, [4])
+    sizes = []
+
+    def loss(prediction, target):
+        sizes.append((len(prediction), len(target)))
+        return tm.mse_loss(prediction, target)
+
+    tasks = [tm.Task("size", model.tasks[1].head, loss, metric=lambda p, y: len(p) + len(y) / 100)]
+    scores = evaluate(tm.SharedBottom(model.trunk, tasks), gappy(mixed.test))
+    assert sizes == [(27, 27)] and scores["size"]["metric"] == 27.27
+
+
+def test_a_task_without_a_label_has_no_score(mixed):
+    split = Split(mixed.test.x, mixed.test.targets | {"size": np.full(40, np.nan)}, mixed.test.tasks)
+    scores = evaluate(tm.lab.build(mixed, [4]), split)
+    assert np.isnan(scores["size"]["loss"]) and np.isnan(scores["size"]["metric"]) and scores["size"]["labelled"] == 0
+    assert scores["kind"]["labelled"] == 40 and np.isfinite(scores["kind"]["loss"])
+
+
+def test_a_number_that_means_missing_is_missing_for_evaluate(mixed):
+    y = mixed.test.targets["size"].copy()
+    y[:10] = -1
+    split = Split(mixed.test.x, mixed.test.targets | {"size": y}, mixed.test.tasks)
+    head = tm.lab.build(mixed, [4])
+    tasks = [tm.Task("size", head.tasks[1].head, tm.mse_loss, missing=-1)]
+    assert evaluate(tm.SharedBottom(head.trunk, tasks), split)["size"]["labelled"] == 30
+
+
+def test_metrics_leave_out_what_is_missing():
+    logits, y = np.array([[2.0, 1], [1, 2], [0, 3], [1, 0]]), np.array([0, np.nan, 0, 0])
+    for target in (y, np.ma.masked_invalid(y), [0, None, 0, 0], y[:, None]):
+        if np.ndim(target) == 1:
+            assert accuracy(logits, target) == 2 / 3
+        assert accuracy(logits[:, 1] - logits[:, 0], target) == 2 / 3
+    p, t = np.array([1.0, 50.0, 2.0, 2.0]), np.array([1.0, np.nan, 2.0, 3.0])
+    assert r2(p, t) == r2(p[:, None], t) == 0.5
+    assert np.isnan(accuracy(p, np.full(4, np.nan))) and np.isnan(r2(p, np.full(4, np.nan)))
 
 
 def test_dropout_is_off_when_evaluating(mixed):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast, check_same_rows, columns, marked_missing, without_gaps
 from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.checks import did_you_mean, whole_number
 from tinymtl.data.scale import Scale
@@ -32,17 +33,20 @@ class TaskSpec:
         Numbers that a head puts out per row: the number of classes, or 1.
     scale
         Regression only: how the targets were standardised, None where they were not.
+    missing
+        A target that means "not labelled", such as −1, beside NaN, None and a mask, which always do.
 
     Examples
     --------
     >>> TaskSpec("species", "classes", 3)
-    TaskSpec(name='species', kind='classes', outputs=3, scale=None)
+    TaskSpec(name='species', kind='classes', outputs=3, scale=None, missing=None)
     """
 
     name: str
     kind: str
     outputs: int
     scale: Scale | None = None
+    missing: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -56,14 +60,17 @@ class TaskSpec:
 class Split:
     """One part of a data set: N rows, and N targets for each task.
 
-    Everything is checked here, once and on the host, so that a training step need not.
+    Everything is checked here, once and on the host, so that a training step need not. All of it is copied: what
+    happens to the arrays later does not reach the data.
 
     Parameters
     ----------
     x
-        Inputs (N, features), or images (N, channels, height, width); kept as float32.
+        Inputs (N, features), or images (N, channels, height, width); kept as float32. Of a DataFrame the names of the
+        columns are kept as well.
     targets
-        {task name: N targets}, one entry per task, in any order.
+        {task name: N targets}, one entry per task, in any order; or a table with such columns. NaN, None, masked or
+        the task's `missing` where a row is not labelled for a task.
     tasks
         The tasks, in order.
 
@@ -72,16 +79,21 @@ class Split:
     x : array
         The inputs, float32.
     targets : dict[str, array]
-        (N,) per task, in task order: int64 for "classes", float32 for the other kinds.
+        (N,) per task, in task order: int64 for "classes", float32 for the other kinds, and for classes of which some
+        are missing. A missing target is NaN.
+    labelled : dict[str, int]
+        How many rows are labelled, per task.
     tasks : list[TaskSpec]
         As given.
+    columns : tuple of str
+        The names of x's columns; empty if it had none.
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         For no rows, an input that is not finite, missing or unknown tasks, a number of targets other than N,
-        labels out of range, or a target that is not finite. The sentence names the task and the first
-        row at fault.
+        labels out of range, an infinite target, or anything that is not a real number. The sentence names the task
+        and the first row at fault.
 
     Examples
     --------
@@ -96,7 +108,8 @@ class Split:
 
     def __init__(self, x: Any, targets: Mapping[str, Any], tasks: Sequence[TaskSpec]) -> None:
         self.tasks = list(tasks)
-        self.x: Array = np.asarray(x, dtype=np.float32)
+        self.x: Array = np.array(cast(as_numbers(x, "x"), np.float32, "x"))
+        self.columns = tuple(map(str, columns(x) or ()))
         if self.x.ndim < 2 or self.x.size == 0:
             raise ValueError(f"x has shape {self.x.shape}: give (N, features) or images, N at least 1")
         finite = np.isfinite(self.x).reshape(len(self.x), -1).all(axis=1)
@@ -105,17 +118,27 @@ class Split:
         names = [task.name for task in self.tasks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the tasks are named {names}: give one task or more, each with its own name")
-        if set(targets) != set(names):
-            raise ValueError(f"targets are given for {sorted(targets)}, but the tasks are {sorted(names)}")
-        self.targets: dict[str, Array] = {
-            task.name: _checked_targets(task, targets[task.name], len(self.x)) for task in self.tasks
-        }
+        by_name = targets if isinstance(targets, Mapping) else columns(targets)
+        if by_name is None:
+            raise TypeError(f"targets are a dict {{task: N targets}} or a table, not a {type(targets).__name__}")
+        if set(by_name) != set(names):
+            given = sorted(map(str, by_name))
+            raise ValueError(f"targets are given for {given}, but the tasks are {sorted(names)}")
+        self.targets: dict[str, Array] = {}
+        self.labelled: dict[str, int] = {}
+        for task in self.tasks:
+            check_same_rows(x, by_name[task.name], f"task {task.name!r}: the target")
+            column = _checked_targets(task, by_name[task.name], len(self.x))
+            self.targets[task.name] = column
+            self.labelled[task.name] = len(column) - int((column != column).sum())
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
-        return f"Split({len(self)} rows, x {self.x.shape}, targets {', '.join(self.targets)})"
+        gaps = {name: f" ({count} labelled)" for name, count in self.labelled.items() if count < len(self)}
+        targets = ", ".join(f"{name}{gaps.get(name, '')}" for name in self.targets)
+        return f"Split({len(self)} rows, x {self.x.shape}, targets {targets})"
 
     def matrix(self) -> Array:
         """The targets as one (N, K) array, a column per task in task order.
@@ -132,8 +155,9 @@ class Split:
         if len({(task.kind, task.outputs) for task in self.tasks}) > 1:
             mixed = ", ".join(f"{task.name} ({task.kind}, {task.outputs})" for task in self.tasks)
             raise ValueError(f"the tasks differ in kind or outputs, so use .targets instead: {mixed}")
-        columns: Array = array_module(self.x).stack(list(self.targets.values()), axis=1)
-        return columns
+        each = list(self.targets.values())
+        matrix: Array = array_module(each[0]).stack(each, axis=1)
+        return matrix
 
     def batches(self, size: int, rng: int | np.random.Generator) -> Iterator[tuple[Array, dict[str, Array]]]:
         """One pass over all rows in a random order, as minibatches (x, targets).
@@ -155,19 +179,27 @@ class Split:
         [[2.0, 4.0], [3.0, 0.0], [1.0]]
         """
         size = whole_number("the batch size", size, 1)
-        order = to_device(np.random.default_rng(rng).permutation(len(self)), device_of(self.x))
+        order = np.random.default_rng(rng).permutation(len(self))
         return self._gathered(order, size)
 
     def _gathered(self, order: Array, size: int) -> Iterator[tuple[Array, dict[str, Array]]]:
+        inputs = to_device(order, device_of(self.x))
+        targets = to_device(order, device_of(self.targets[self.tasks[0].name]))
         for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            yield self.x[rows], {name: column[rows] for name, column in self.targets.items()}
+            rows = targets[start : start + size]
+            batch = {name: column[rows] for name, column in self.targets.items()}
+            yield self.x[inputs[start : start + size]], batch
 
     def to(self, device: str) -> Split:
-        """The same rows with their arrays on `device`, "cpu" or "cuda"; this split stays as it is."""
+        """The same rows with their arrays on `device`, "cpu" or "cuda"; this split stays as it is.
+
+        If labels are missing, the targets stay on the host: a step has to know which tasks are labelled, and on a
+        GPU it would have to wait for the answer.
+        """
         moved = copy(self)
         moved.x = to_device(self.x, device)
-        moved.targets = {name: to_device(column, device) for name, column in self.targets.items()}
+        if min(self.labelled.values()) == len(self):
+            moved.targets = {name: to_device(column, device) for name, column in self.targets.items()}
         return moved
 
 
@@ -187,7 +219,7 @@ class MultiTaskData:
     input_shape : tuple[int, ...]
         The shape of one input, such as (144,) or (1, 28, 28).
     feature_names : tuple[str, ...]
-        One name per feature; empty where the features are pixels.
+        One name per feature, by default those of the training part's columns; empty where the features are pixels.
     feature_scale : Scale or None
         How the features were standardised; None where they were not.
     citation : str
@@ -219,12 +251,15 @@ class MultiTaskData:
         self.tasks = train.tasks
         self.input_shape: tuple[int, ...] = train.x.shape[1:]
         self.features = math.prod(self.input_shape)
-        self.feature_names = tuple(feature_names)
+        self.feature_names = tuple(feature_names) or train.columns
         self.feature_scale = feature_scale
         self.citation = citation
         for part, split in (("validation", validation), ("test", test)):
             if split.tasks != self.tasks:
                 raise ValueError(f"{name}: the {part} part has other tasks than the training part")
+            if split.columns != train.columns:
+                named = f"{list(split.columns)}, those of the training part {list(train.columns)}"
+                raise ValueError(f"{name}: the columns of the {part} part are {named}")
             if split.x.shape[1:] != self.input_shape:
                 shapes = f"{split.x.shape[1:]}, those of the training part {self.input_shape}"
                 raise ValueError(f"{name}: the inputs of the {part} part have shape {shapes}")
@@ -240,7 +275,9 @@ class MultiTaskData:
         for task in self.tasks:
             detail = f"{task.outputs} classes" if task.kind == "classes" else task.kind
             unit = f", {task.scale.unit}" if task.scale is not None and task.scale.unit else ""
-            lines.append(f"  task  {task.name}: {detail}{unit}")
+            count = self.train.labelled[task.name]
+            gaps = f", {count} of {len(self.train)} labelled" if count < len(self.train) else ""
+            lines.append(f"  task  {task.name}: {detail}{unit}{gaps}")
         return "\n".join(lines)
 
     def to(self, device: str) -> MultiTaskData:
@@ -253,24 +290,28 @@ class MultiTaskData:
 
 
 def _checked_targets(task: TaskSpec, values: Any, rows: int) -> Array:
-    """The targets of one task as (rows,) int64 or float32, or a ValueError that names the task."""
-    array = np.asarray(values)
+    """The targets of one task as (rows,) int64 or float32, or an error that names the task. Missing ones are NaN."""
+    what = f"task {task.name!r}: the target"
+    array = as_numbers(values, what, gaps=True)
     if array.shape != (rows,):
         raise ValueError(f"task {task.name!r}: targets have shape {array.shape}, expected ({rows},)")
+    if task.missing is not None:
+        array = marked_missing(array, task.missing)
+    filled, there = without_gaps(array)
     if task.kind == "classes":
-        if array.dtype.kind not in "iu":
-            raise ValueError(f"task {task.name!r}: labels are {array.dtype}, expected whole numbers")
-        good = (array >= 0) & (array < task.outputs)
-        wanted = f"label {{}}, expected 0 to {task.outputs - 1} ({task.outputs} classes)"
-    elif array.dtype.kind not in "fiub":
-        raise ValueError(f"task {task.name!r}: targets are {array.dtype}, expected numbers")
+        good = (filled >= 0) & (filled < task.outputs) & (filled == np.floor(filled))
+        wanted = f"label {{:g}}, expected 0 to {task.outputs - 1} ({task.outputs} classes)"
     elif task.kind == "binary":
-        good = (array == 0) | (array == 1)
-        wanted = "target {}, expected 0 or 1"
+        good = (filled == 0) | (filled == 1)
+        wanted = "target {:g}, expected 0 or 1"
     else:
-        good = np.isfinite(array)
-        wanted = "target {}, expected a finite number"
+        good = np.isfinite(filled)
+        wanted = "target {:g}, expected a finite number"
     if not good.all():
         row = int(good.argmin())
-        raise ValueError(f"task {task.name!r}: row {row} has {wanted.format(array[row])}")
-    return array.astype(np.int64 if task.kind == "classes" else np.float32)
+        raise ValueError(f"task {task.name!r}: row {row} has {wanted.format(filled[row])}")
+    dtype = np.int64 if task.kind == "classes" and there is None else np.float32
+    checked = filled.astype(np.int64) if dtype is np.int64 else cast(filled, dtype, what).copy()
+    if there is not None:
+        checked[~there] = np.nan
+    return checked

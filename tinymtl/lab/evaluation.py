@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
 
+from tinymtl.arrays import marked_missing, without_gaps
 from tinymtl.autodiff import Tensor
-from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.backend import Array, array_module, to_host
 from tinymtl.checks import did_you_mean
 from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
 from tinymtl.lab.metrics import accuracy, r2
-from tinymtl.nn import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
+from tinymtl.nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, loss_of_labelled, mse_loss
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 
 
 class Score(TypedDict):
-    """A task's loss, and its metric (larger is better)."""
+    """A task's loss, its metric (larger is better), and the number of labelled rows that both are taken over."""
 
     loss: float
     metric: float
+    labelled: int
 
 
 #: What a task is judged by if it names no metric of its own.
@@ -42,7 +45,7 @@ def metric_of(task: Task) -> Callable[[Array, Array], float]:
 
 
 def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dict[str, Score]:
-    """Each task's loss and metric on a part of a data set.
+    """Each task's loss and metric on a part of a data set, over the rows that are labelled for it.
 
     Nothing of the model changes: no parameter, pass count or random state; dropout is off.
 
@@ -57,7 +60,8 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     Returns
     -------
     dict
-        {task: {"loss": mean loss over the rows, "metric": larger is better}}, in the model's order.
+        {task: {"loss": mean loss over the labelled rows, "metric": larger is better, "labelled": their number}}, in
+        the model's order. Loss and metric are NaN for a task without a label.
 
     Raises
     ------
@@ -70,11 +74,10 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     >>> data = tm.data.load("attributes")
     >>> scores = evaluate(tm.lab.build(data, trunk=[8]), data.validation)
     >>> sorted(scores["even"])
-    ['loss', 'metric']
+    ['labelled', 'loss', 'metric']
     """
     metrics = [metric_of(task) for task in model.tasks]
-    device = device_of(model.vector.data)
-    targets = {task.name: to_device(target_of(split, task.name), device) for task in model.tasks}
+    targets = {task.name: _with_gaps(task, target_of(split, task.name)) for task in model.tasks}
     parts: dict[str, list[Array]] = {name: [] for name in targets}
     with undisturbed(model), np.errstate(all="ignore"):  # of a diverged network: infinite, no warning
         for start in range(0, len(split), rows_at_once):
@@ -83,10 +86,29 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
         scores: dict[str, Score] = {}
         for task, metric in zip(model.tasks, metrics, strict=True):
             prediction = array_module(parts[task.name][0]).concatenate(parts[task.name])
-            loss = task.loss(Tensor(prediction), targets[task.name]).item()
-            value = metric(to_host(prediction), to_host(targets[task.name]))
-            scores[task.name] = {"loss": loss, "metric": float(value)}
+            target, there = targets[task.name]
+            scores[task.name] = _score(task, metric, prediction, target, there)
     return scores
+
+
+def _with_gaps(task: Task, target: Array) -> tuple[Array, Array | None]:
+    """A task's targets with 0 where they are missing, and a mask of those that are there (None: all)."""
+    if task.missing is not None:
+        target = marked_missing(to_host(target), task.missing)
+    return without_gaps(target)
+
+
+def _score(
+    task: Task, metric: Callable[[Array, Array], float], prediction: Array, target: Array, there: Array | None
+) -> Score:
+    count = len(target) if there is None else int(there.sum())
+    if not count:
+        return {"loss": math.nan, "metric": math.nan, "labelled": 0}
+    loss = loss_of_labelled(task.loss, Tensor(prediction), target, there).item()
+    prediction, target = to_host(prediction), to_host(target)
+    if there is not None:
+        prediction, target = prediction[there], target[there]
+    return {"loss": loss, "metric": float(metric(prediction, target)), "labelled": count}
 
 
 def target_of(split: Split, name: str) -> Any:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinymtl.backend import Array, array_module, to_host
+from tinymtl.arrays import as_numbers, without_gaps
+from tinymtl.backend import Array, array_module, is_array, to_host
 from tinymtl.hull import gram_matrix
 from tinymtl.ties import first_largest, rounding, settled
 
 # ------------------------------------------------------------ predictions
+
+
+def labelled_rows(prediction: Any, target: Any) -> tuple[Array, Array]:
+    """Both on the host, without the rows whose target is missing."""
+    prediction = as_numbers(to_host(prediction), "the prediction")
+    target, there = without_gaps(as_numbers(to_host(target) if is_array(target) else target, "the target", gaps=True))
+    if there is None:
+        return prediction, target
+    rows = there.reshape(len(there), -1).all(axis=1)
+    return prediction[rows], target[rows]
 
 
 def accuracy(prediction: Array, target: Array) -> float:
@@ -22,15 +34,18 @@ def accuracy(prediction: Array, target: Array) -> float:
     prediction : (N, C) logits of C ≥ 2 classes, or (N,) or (N, 1) logits of a yes-or-no task
         The largest logit is the predicted class, of equal ones the first; a positive logit means yes.
     target : (N,) labels 0 … C − 1, or 0 and 1
+        A row of which it is missing (NaN, None or masked) does not count; without any the accuracy is NaN.
 
     Examples
     --------
-    >>> accuracy(np.array([[0.1, 2.0], [3.0, 0.0]]), np.array([1, 1]))
+    >>> accuracy(np.array([[0.1, 2.0], [3.0, 0.0], [5.0, 1.0]]), np.array([1, 1, np.nan]))
     0.5
     >>> accuracy(np.array([-1.0, 2.0, 0.5]), np.array([0, 1, 1]))
     1.0
     """
-    prediction, target = to_host(prediction), to_host(target)
+    prediction, target = labelled_rows(prediction, target)
+    if not len(target):
+        return math.nan
     if prediction.ndim == 2 and prediction.shape[1] > 1:
         right = first_largest(prediction) == target
     else:
@@ -45,6 +60,7 @@ def r2(prediction: Array, target: Array) -> float:
     ----------
     prediction : (N,) or (N, 1)
     target : (N,)
+        A row of which it is missing (NaN, None or masked) does not count; without any R² is NaN.
 
     Raises
     ------
@@ -56,8 +72,9 @@ def r2(prediction: Array, target: Array) -> float:
     >>> r2(np.array([1.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
     0.5
     """
-    prediction = to_host(prediction).astype(np.float64).reshape(-1)
-    target = to_host(target).astype(np.float64).reshape(-1)
+    prediction, target = (a.astype(np.float64).reshape(-1) for a in labelled_rows(prediction, target))
+    if not len(target):
+        return math.nan
     around = target - target.mean()
     total = float((around**2).sum())
     if not settled(around, rounding() * np.abs(target).max()).any():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.arrays import as_numbers, cast, check_same_rows, columns, without_gaps
+from tinymtl.arrays import as_numbers, cast, check_same_rows, columns, marked_missing, without_gaps
 from tinymtl.autodiff import Tensor, record
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.checks import did_you_mean
@@ -133,7 +133,7 @@ def _as_target(target: Any, like: Array, what: str) -> Array:
 
 
 def _marked(name: str, column: Array, marker: float | None) -> Array:
-    """`column` with NaN where it holds the number that stands for no label."""
+    """`column` with NaN where it holds the task's number for "not labelled"."""
     if marker is None:
         return column
     if not isinstance(column, np.ndarray):
@@ -141,11 +141,7 @@ def _marked(name: str, column: Array, marker: float | None) -> Array:
             f"task {name!r} has missing={marker:g}, and its targets lie on the GPU: give them on the host, "
             "for a step has to know which tasks are labelled"
         )
-    unlabelled = column == marker
-    if unlabelled.any():
-        column = column.astype(np.float64)
-        column[unlabelled] = np.nan
-    return column
+    return marked_missing(column, marker)
 
 
 def _check_names(given: Iterable[Any], names: Sequence[str]) -> None:

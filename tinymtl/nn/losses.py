@@ -21,6 +21,8 @@ from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.kernels import fused
 from tinymtl.nn.functional import filled, sum_rows
 
+NOTHING = "nothing is labelled: a mean needs one target at least"
+
 
 def cross_entropy(logits: Tensor, labels: Any, weights: Any = None) -> Tensor:
     """−Σₙ wₙ ln softmax(logitsₙ)[labelₙ] / Σₙ wₙ: the mean over the rows that are labelled.
@@ -240,9 +242,11 @@ def _scaled(gradient: Array, g: Array) -> Array:
     return gradient * g if g.ndim == 0 else gradient * g.reshape(g.shape + (1,) * gradient.ndim)
 
 
-def loss_of_labelled(
-    loss: Callable[..., Tensor], prediction: Tensor, target: Array, weights: Array | None
-) -> Tensor:
+#: The losses that take weights.
+BUILT_IN = (cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss)
+
+
+def loss_of_labelled(loss: Callable[..., Tensor], prediction: Tensor, target: Array, weights: Array | None) -> Tensor:
     """A task's loss over what is labelled: one of the four above takes the weights, any other gets the labelled rows.
 
     Parameters
@@ -250,24 +254,25 @@ def loss_of_labelled(
     loss : callable
     prediction : Tensor, shape (N, …)
     target : array, shape (N, …)
+        On the host, where one of the four checks it, or on the prediction's device, where any other gets it.
     weights : array of the target's shape, 1 where there is a label and 0 where there is none; None: all are there
 
     Raises
     ------
     ValueError
-        If a row is labelled in part and the loss is not one of the four.
+        If nothing is labelled, or if a row is labelled in part and the loss is not one of the four.
     """
-    if weights is None:
-        return loss(prediction, target)
-    if loss in (cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss):
-        return loss(prediction, target, weights)
-    share = weights.reshape(len(weights), -1).mean(axis=1)
-    (rows,) = (share == 1).nonzero()
-    if not share.any():
-        raise ValueError("nothing is labelled: a mean needs one target at least")
-    if len(rows) < (share > 0).sum():
-        raise ValueError("a row is labelled in part, and a loss of your own gets whole rows: label all of it, or none")
-    return loss(prediction[rows], target[rows])
+    if loss in BUILT_IN:
+        return loss(prediction, target) if weights is None else loss(prediction, target, weights)
+    if weights is not None:
+        share = weights.reshape(len(weights), -1).mean(axis=1)
+        (rows,) = (share == 1).nonzero()
+        if not share.any():
+            raise ValueError(NOTHING)
+        if len(rows) < (share > 0).sum():
+            raise ValueError("a row is labelled in part; a loss of your own gets whole rows: label all of it, or none")
+        prediction, target = prediction[rows], target[rows]
+    return loss(prediction, _beside(target, prediction.data) if isinstance(prediction, Tensor) else target)
 
 
 def _labelled(name: str, target: Any, weights: Any) -> tuple[Array, Array | None]:
@@ -293,7 +298,7 @@ def _shares(weights: Array, like: Array, per_column: bool = False) -> Array:
     """The weights over their sum (or over that of their column), beside `like`; a ValueError if nothing counts."""
     total = weights.sum(axis=0 if per_column else None)
     if isinstance(weights, np.ndarray) and weights.size and not total.all():
-        raise ValueError("nothing is labelled: a mean needs one target at least")
+        raise ValueError(NOTHING)
     return array_module(like).ascontiguousarray(_beside((weights / total).astype(like.dtype), like))
 
 
