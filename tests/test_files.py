@@ -103,6 +103,15 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path, error):
         assert (caught.value.filename, caught.value.strerror) == (str(path), "No space left on device")
 
 
+def test_what_was_written_is_on_the_disk_before_the_name_is_taken(tmp_path, monkeypatch):
+    calls = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda number: calls.append("sync") or sync(number))
+    monkeypatch.setattr(files.os, "replace", lambda *paths: calls.append("rename") or rename(*paths))
+    write(tmp_path / "a", "x")
+    assert calls == ["sync", "rename"]
+
+
 def test_an_error_about_another_file_stays_about_that_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "a"):
         (tmp_path / "other").read_bytes()

@@ -53,6 +53,8 @@ def replacing(path: StrPath) -> Iterator[BinaryIO]:
         try:
             with open(part, "xb") as file:
                 yield file
+                file.flush()
+                os.fsync(file.fileno())  # else a crash of the machine could leave an empty file under the name
             if mode is not None:
                 os.chmod(part, mode)
             os.replace(part, target)
