@@ -6,7 +6,7 @@
 The rule: `sys.setprofile` reports every call of a Python function, method, comprehension or generator (a generator
 once each time it goes on). Of the calls into files of the package, in order, a *change of file* is one whose file is
 not the file of the call before it. Returns do not count, nor do NumPy and C. *Outside* is the same after all calls
-into the engine have been left out: autodiff, backend, kernels, functional, losses, layers, parameters.
+into the engine have been left out: autodiff, backend, kernels, and of nn functional, losses, layers, parameters.
 
 The step is the first one of a new model, plain SGD, targets by name: three classification tasks on a trunk of two
 layers. Its heads are Linear, which are stacked, or a subclass of Linear, which is not. With Python 3.11, commit
@@ -23,7 +23,8 @@ import numpy as np
 import tinymtl as tm
 
 PACKAGE = Path(tm.__file__).resolve().parent
-ENGINE = {"autodiff", "backend", "kernels", "functional", "losses", "layers", "parameters"}
+#: The engine's rooms and files: those that 8d695f9 has, and `module`, which was part of its `layers`.
+ENGINE = {"autodiff", "backend", "kernels", "functional", "losses", "layers", "module", "parameters"}
 
 
 class Separate(tm.nn.Linear):
