@@ -260,7 +260,7 @@ def test_the_answers_follow_the_parameters():
     V, Y = [rng.normal(size=(3, 2)), rng.normal(size=(3, 1))], [rng.normal(size=(5, 2)), rng.normal(size=(5, 1))]
     problem = LinearSharedBottom(X, W, V, Y)
     tm.MGDA(problem, tm.SGD(0.1))()
-    moved = [block.parameters[0].data for block in problem.head_blocks]
+    moved = [parameters[0].data for parameters in problem.layout.head_parameters]
     assert all((a != b).all() for a, b in zip(moved, V, strict=True))
     again = LinearSharedBottom(X, problem.theta.data, moved, Y)
     for mine, other in zip(problem.weight_gradients(), again.weight_gradients(), strict=True):

@@ -30,7 +30,21 @@ from tinymtl.nn import (
     mse_loss,
 )
 from tinymtl.optim import SGD, Adam, AdamW
-from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped, Stage, StepReport
+from tinymtl.steps import (
+    MGDA,
+    MGDAUB,
+    STRATEGIES,
+    Alternating,
+    Averaged,
+    GradientWeighted,
+    LossWeighted,
+    RandomGrouped,
+    Stage,
+    Step,
+    StepReport,
+    Turns,
+    Update,
+)
 from tinymtl.tracing import Trace, draw, trace
 
 __version__ = "0.1.0"
@@ -39,18 +53,24 @@ __all__ = [
     "MGDA",
     "MGDAUB",
     "SGD",
+    "STRATEGIES",
     "Adam",
     "AdamW",
     "Alternating",
     "Averaged",
+    "GradientWeighted",
+    "LossWeighted",
     "MinNorm",
     "RandomGrouped",
     "SharedBottom",
     "Stage",
+    "Step",
     "StepReport",
     "Task",
     "Tensor",
     "Trace",
+    "Turns",
+    "Update",
     "binary_cross_entropy_with_logits",
     "concatenate",
     "course",

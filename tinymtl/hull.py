@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinymtl.nn.functional import inner_products
 from tinymtl.backend import Array, array_module, is_array, to_host
 from tinymtl.checks import choose
 
@@ -295,15 +296,7 @@ def gram_matrix(gradients: Array | Sequence[Any]) -> Array:
     array([[ 8., -2.],
            [-2.,  1.]])
     """
-    rows = _as_rows(gradients)
-    K, n = rows.shape
-    if array_module(rows) is not np or K > 16 or n < 2000:
-        return rows @ rows.T
-    # Few long rows: matrix-vector products, upper triangle only, are up to five times faster than rows @ rows.T.
-    gram = np.empty((K, K), rows.dtype)
-    for k in range(K):
-        gram[k, k:] = gram[k:, k] = rows[k:] @ rows[k]
-    return gram
+    return inner_products(_as_rows(gradients))
 
 
 def normalized_gram(gram: Array, losses: Array | Sequence[float] | None, how: str) -> Array:

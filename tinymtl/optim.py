@@ -266,6 +266,10 @@ def clipped(gradients: Sequence[Array], clip_norm: float) -> list[Array]:
     return [g * factor.astype(g.dtype) for g in gradients]
 
 
+#: The rules above: their updates check everything before they change anything.
+RULES = (SGD, Adam, AdamW)
+
+
 # The rules on one array, in place. On a GPU each is one launch.
 
 

@@ -295,12 +295,12 @@ class LinearSharedBottom(AnalyticProblem):
     def residuals(self) -> list[Array]:
         """Rₖ = (Z Vₖ − Yₖ)/N, shape (N, Cₖ)."""
         z = self.inputs @ self.theta.data
-        heads = [block.parameters[0].data for block in self.head_blocks]
+        heads = [parameters[0].data for parameters in self.layout.head_parameters]
         return [(z @ v - y) / len(z) for v, y in zip(heads, self.targets, strict=True)]
 
     def representation_gradients(self) -> list[Array]:
         """∇_Z Lₖ = Dₖ = Rₖ Vₖᵀ, shape (N, d)."""
-        heads = [block.parameters[0].data for block in self.head_blocks]
+        heads = [parameters[0].data for parameters in self.layout.head_parameters]
         return [r @ v.T for r, v in zip(self.residuals(), heads, strict=True)]
 
     def weight_gradients(self) -> list[Array]:

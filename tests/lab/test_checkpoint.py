@@ -19,7 +19,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path, mixed, name, patience):
     path = tmp_path / "run.npz"
     fit(MAKE[name](with_dropout(mixed)), mixed, epochs=2, checkpoint=path, **options)
     again = MAKE[name](with_dropout(mixed))
-    again.model.trunk_block.vector.data[:] = 0.5  # whatever it holds: the checkpoint counts
+    again.model.vector.data[again.model.layout.trunk][:] = 0.5  # whatever it holds: the checkpoint counts
     found = fit(again, mixed, epochs=5, checkpoint=path, resume=True, **options)
     assert_equal(everything(again), everything(whole))
     assert without_time(found) == without_time(expected)
@@ -151,7 +151,7 @@ def test_damaged_checkpoints_get_one_sentence(tmp_path, pair):
     assert resume(path, pair).epochs == 2
 
 
-@pytest.mark.parametrize("missing", ["history", "settings", "random", "model/trunk/0", "step/task 0/t"])
+@pytest.mark.parametrize("missing", ["history", "settings", "random", "model/trunk/0", "step/trunk of first/t"])
 def test_an_incomplete_checkpoint_is_refused(tmp_path, pair, missing):
     path = checkpoint_of(tmp_path, pair)
     arrays = load_arrays(path)
@@ -180,13 +180,19 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, pair, change, names):
         resume(path, pair, **change)
 
 
-def test_a_checkpoint_of_other_groups_is_refused(tmp_path, mixed):
+def test_the_partition_is_part_of_a_checkpoint(tmp_path, mixed):
+    """A step made with another partition goes on with the run's own."""
     path = tmp_path / "run.npz"
-    steps = {str(s.groups): s for s in (tm.RandomGrouped(with_dropout(mixed), ADAM, 2, rng=r) for r in range(20))}
-    first, second = list(steps.values())[:2]
-    fit(first, mixed, epochs=1, checkpoint=path)
-    with pytest.raises(ValueError, match="its groups is"):
-        fit(second, mixed, epochs=2, checkpoint=path, resume=True)
+    steps = [tm.RandomGrouped(with_dropout(mixed), ADAM, 2, rng=seed) for seed in range(20)]
+    steps = list({str(step.memory["partition"]): step for step in steps}.values())
+    partition = steps[0].memory["partition"]
+    fit(steps[0], mixed, epochs=1, checkpoint=path)
+    fit(steps[1], mixed, epochs=3, checkpoint=path, resume=True)
+    whole = tm.RandomGrouped(with_dropout(mixed), ADAM, 2)
+    whole.memory["partition"] = partition
+    fit(whole, mixed, epochs=3)
+    assert steps[1].memory["partition"] == partition
+    np.testing.assert_array_equal(steps[1].model.vector.data, whole.model.vector.data)
 
 
 def test_a_checkpoint_of_another_width_is_refused(tmp_path, pair):

@@ -89,7 +89,7 @@ def test_seeds_are_paired(monkeypatch):
     seen = {}
 
     def watched(step, data, *arguments, rng, **options):
-        key = (step.model.trunk_block.vector.data.tobytes(), str(rng.bit_generator.state))
+        key = (step.model.vector.data[step.model.layout.trunk].tobytes(), str(rng.bit_generator.state))
         seen.setdefault(key, set()).add(type(step).__name__)
         return fit(step, data, *arguments, rng=rng, **options)
 

@@ -76,7 +76,7 @@ def test_interval_by_hand():
 def test_task_gradients_are_those_of_each_loss_alone(pair, mixed, stacked):
     data = pair if stacked else mixed
     model = tm.lab.build(data, [4, 3]).to(dtype="float64")
-    assert model.stacked == stacked
+    assert (model.separate_because is None) == stacked
     found = task_gradients(model, data.train.x, data.train.targets)
     for k in range(len(data.tasks)):
         batch = model.read(data.train.x, data.train.targets)

@@ -31,7 +31,7 @@ def test_the_hand_example(capsys):
         "loss of task 2     0.5",
         "g of task 1        (2, 2)",
         "g of task 2        (0, −1)",
-        "G                  (8, −2)",
+        "gram               (8, −2)",
         "α of task 1        3/13",
         "α of task 2        10/13",
         "‖v‖²               4/13",
@@ -121,6 +121,6 @@ def test_every_stage_has_a_meaning():
     model, x, targets = hand_example()
     names = set()
     for strategy in STRATEGIES.values():
-        step = strategy.make(model, tm.SGD(0.1), 2, 0)
+        step = strategy(model, tm.SGD(0.1))
         names |= {stage.name for stage in step.stages(x, targets)}
     assert names == set(module.MEANINGS)

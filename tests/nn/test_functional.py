@@ -6,7 +6,7 @@ import pytest
 from tinymtl.autodiff import Tensor, check_gradient, grad, ops
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.nn import evaluating, functional, losses
-from tinymtl.nn.stacked_heads import stacked_linear
+from tinymtl.nn.heads import stacked_linear
 
 
 def normal(*shape, seed=0):

@@ -21,7 +21,7 @@ def network(stacked=True, loss=nn.cross_entropy, outputs=3, names=NAMES, dtype=N
         head = nn.Linear(4, outputs, rng=10 + k)
         tasks.append(Task(name, head if stacked else nn.Sequential(head, nn.Sequential()), loss))
     model = SharedBottom(nn.MLP([5, 6, 4], rng=1), tasks)
-    assert model.stacked == (stacked and len(names) > 1)
+    assert (model.separate_because is None) == (stacked and len(names) > 1)
     return model.to(dtype) if dtype else model
 
 
@@ -46,11 +46,8 @@ def test_parameters_are_views_of_one_vector(stacked):
     for p in everything(model):
         assert p.data.base is whole or np.shares_memory(p.data, whole[start : start + p.size])
         start += p.size
-    for vector in (model.trunk_block.vector, model.heads, *(b.vector for b in model.head_blocks)):
-        assert np.shares_memory(vector.data, whole)
-        assert vector.requires_grad
-    assert not np.shares_memory(model.trunk_block.vector.data, model.heads.data)
-    assert model.heads.shape == ((3, 15) if stacked else (45,))
+    if stacked:
+        assert np.shares_memory(model.heads.rows.data, whole) and model.heads.rows.shape == (3, 15)
 
 
 @both_kinds
@@ -87,7 +84,6 @@ def test_assigning_a_parameter_keeps_the_views(stacked):
     weight = model.task_parameters("both")[0]
     weight.data = np.arange(12).reshape(4, 3)
     assert model.vector.data[-15:-3].tolist() == list(range(12))
-    assert model.heads.data.reshape(-1)[-15:-3].tolist() == list(range(12))
     with pytest.raises(ValueError, match=r"shape \(3, 4\) do not fit a parameter of shape \(4, 3\)"):
         weight.data = np.zeros((3, 4))
     assert weight.data.tolist() == np.arange(12).reshape(4, 3).tolist()
@@ -104,8 +100,7 @@ def test_to_changes_dtype_and_keeps_values_and_views(stacked):
         np.testing.assert_array_equal(p.data, values)
         assert np.shares_memory(p.data, model.vector.data)
         assert not np.shares_memory(p.data, old)
-    for vector in (model.vector, model.heads, model.trunk_block.vector, *(b.vector for b in model.head_blocks)):
-        assert vector.dtype == np.float64
+    assert model.vector.dtype == np.float64 and (not stacked or model.heads.rows.dtype == np.float64)
     assert model.predict(normal(2, 5))["left"].dtype == np.float64
     model.vector.data[:] = 0.0
     assert not model.trunk.layers[0].weight.data.any()
@@ -134,19 +129,10 @@ def test_mixed_dtypes_become_the_wider_one():
     assert SharedBottom(trunk, [Task("a", nn.Linear(4, 3), nn.cross_entropy)]).vector.dtype == np.float64
 
 
-@both_kinds
-def test_blocks_are_what_an_optimizer_gets(stacked):
-    model = network(stacked)
-    assert model.blocks() == [model.trunk_block.vector, model.heads]
-    assert model.blocks([2, 0]) == [model.trunk_block.vector, model.head_blocks[2].vector, model.head_blocks[0].vector]
-    assert model.head_vectors([1]) == [model.head_blocks[1].vector]
-
-
-def test_blocks_without_parameters_are_left_out():
+def test_blocks_without_parameters_are_empty():
     flat = nn.Flatten()
     model = SharedBottom(flat, [Task("a", nn.Linear(4, 3), nn.cross_entropy), Task("b", nn.ReLU(), nn.mse_loss)])
-    assert model.blocks() == [model.heads]
-    assert model.blocks([1]) == []
+    assert (model.layout.trunk, model.layout.heads) == (slice(0, 0), [slice(0, 15), slice(15, 15)])
     assert model.shared_parameters() == model.task_parameters("b") == []
     assert {k: v.shape for k, v in model.predict(np.ones((2, 2, 2))).items()} == {"a": (2, 3), "b": (2, 4)}
 
@@ -208,7 +194,7 @@ def test_shared_parameters_are_refused(build):
 )
 def test_which_heads_are_stacked(heads, losses, stacked):
     tasks = [Task(f"t{k}", head, loss) for k, (head, loss) in enumerate(zip(heads, losses, strict=True))]
-    assert SharedBottom(nn.MLP([5, 4]), tasks).stacked is stacked
+    assert (SharedBottom(nn.MLP([5, 4]), tasks).separate_because is None) is stacked
 
 
 @both_kinds
@@ -327,12 +313,12 @@ def test_losses_are_the_tasks_losses_in_the_groups_order(stacked):
 
 @both_kinds
 @pytest.mark.parametrize("group", [None, [0, 1, 2], [2, 0], [1]])
-def test_flatten_lays_a_sweeps_gradients_out_as_blocks(stacked, group):
+def test_flatten_lays_a_sweeps_gradients_out_as_the_parameters(stacked, group):
     model = network(stacked, dtype="float64")
     y = targets()
     batch = model.read(normal(7, 5), y)
     weights = np.array([0.5, 2.0, -1.0])[: len(group or NAMES)]
-    flat = model.flatten(sweep([model.losses(model.represent(batch.x), batch, group)], [weights]), group)
+    found = model.sweep(model.losses(model.represent(batch.x), batch, group), weights)
 
     plain = network(False, dtype="float64")  # the same network, its losses added up one by one
     z = plain.trunk(batch.x)
@@ -347,13 +333,13 @@ def test_flatten_lays_a_sweeps_gradients_out_as_blocks(stacked, group):
     heads = [
         np.concatenate([g.ravel() for g in grad(total, plain.task_parameters(NAMES[k]))]) for k in group or [0, 1, 2]
     ]
-    expected = [trunk, np.concatenate(heads)] if group is None or len(group) == 3 else [trunk, *heads]
-    assert [g.shape for g in flat] == [b.shape for b in model.blocks(group)]
-    for g, e in zip(flat, expected, strict=True):
-        np.testing.assert_allclose(g.ravel(), e, rtol=1e-12, atol=1e-15)
-    split = model.split_heads(flat[1:], group or [0, 1, 2])
-    for parts, e in zip(split, heads, strict=True):
-        np.testing.assert_allclose(parts[0].ravel(), e, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(model.flatten_trunk(found), trunk, rtol=1e-12, atol=1e-15)
+    expected = np.zeros(model.layout.size)
+    expected[model.layout.trunk] = trunk
+    for k, head in zip(group or [0, 1, 2], heads, strict=True):
+        np.testing.assert_allclose(model.flatten_head(found, k), head, rtol=1e-12, atol=1e-15)
+        expected[model.layout.heads[k]] = head
+    np.testing.assert_allclose(model.flatten(found), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_loss_that_is_no_scalar_is_refused_by_task():

@@ -6,7 +6,7 @@ import pytest
 from tinymtl import SharedBottom, Task, nn
 from tinymtl.autodiff import grad, sweep
 from tinymtl.autodiff.tensor import tensor
-from tinymtl.nn.stacked_heads import stacked_linear
+from tinymtl.nn.heads import SeparateHeads, StackedHeads, stacked_linear
 
 LOSSES = {
     "cross-entropy": (nn.cross_entropy, 4),
@@ -27,8 +27,8 @@ def pair(loss, outputs, tasks):
         model = SharedBottom(nn.MLP([5, 4], rng=1), [Task(f"t{k}", head, loss) for k, head in enumerate(heads)])
         models.append(model.to("float64"))
     stacked, separate = models
-    assert stacked.stacked
-    assert not separate.stacked
+    assert isinstance(stacked.heads, StackedHeads)
+    assert isinstance(separate.heads, SeparateHeads)
     np.testing.assert_array_equal(stacked.vector.data, separate.vector.data)
     rng = np.random.default_rng(tasks)
     x = rng.standard_normal((9, 5))
@@ -47,7 +47,7 @@ def test_losses_and_gradients_are_equal(loss, outputs, tasks):
         z = model.represent(batch.x)
         losses = model.losses(z, batch)
         gradients = sweep([losses], [weights], [z, *model.shared_parameters()])
-        results.append((losses.data, gradients[z], *(g.ravel() for g in model.flatten(gradients))))
+        results.append((losses.data, gradients[z], model.flatten(gradients)))
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
     assert stacked.passes == separate.passes
@@ -62,8 +62,8 @@ def test_groups_of_tasks(loss, outputs):
         for model in (stacked, separate):
             batch = model.read(x, y)
             losses = model.losses(model.represent(batch.x), batch, group)
-            gradients = sweep([losses], [weights])
-            results.append((losses.data, *(g.ravel() for g in model.flatten(gradients, group))))
+            found = model.sweep(losses, weights)
+            results.append((losses.data, model.flatten(found), *(model.flatten_head(found, k) for k in group)))
         for one, other in zip(*results, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
@@ -76,15 +76,9 @@ def test_k_seeds_in_one_sweep(loss, outputs):
     for model in (stacked, separate):
         batch = model.read(x, y)
         z = model.represent(batch.x)
-        gradients = sweep([model.losses(z, batch)], [np.eye(3)], [z])
-        heads = (
-            gradients[model.heads].reshape(3, -1)
-            if model.stacked
-            else np.concatenate(
-                [gradients[p].reshape(3, -1) for name in model.task_names for p in model.task_parameters(name)], 1
-            )
-        )
-        results.append((gradients[z], heads))
+        own = [p for name in model.task_names for p in model.task_parameters(name)]
+        gradients = sweep([model.losses(z, batch)], [np.eye(3)], [z, *own])
+        results.append((gradients[z], np.concatenate([gradients[p].reshape(3, -1) for p in own], 1)))
     (z_one, heads_one), (z_other, heads_other) = results
     assert z_one.shape == (3, 9, 4)
     np.testing.assert_allclose(z_one, z_other, rtol=1e-12, atol=1e-15)
@@ -125,3 +119,19 @@ def test_a_float_column_is_the_fault_of_its_task():
     batch = model.read(x, {"t0": y[:, 0], "t1": y[:, 1] + 0.5})
     with pytest.raises(TypeError, match="task 't1': labels must be integers, these are float64"):
         model.losses(model.represent(batch.x), batch)
+
+
+@kinds
+def test_the_gradient_reaches_the_heads_own_parameters(loss, outputs):
+    """Not the matrix alone: `tinymtl.grad` and `backward` see through the stacking."""
+    stacked, separate, x, y = pair(loss, outputs, 3)
+    found = []
+    for model in (stacked, separate):
+        batch = model.read(x, y)
+        losses = model.losses(model.represent(batch.x), batch)
+        found.append(grad(losses[1], [p for name in model.task_names for p in model.task_parameters(name)]))
+        losses.sum().backward()
+        assert all(p.grad is not None and p.grad.any() for p in model.task_parameters("t2"))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+    assert [g.any() for g in found[0]] == [False, False, True, True, False, False]

@@ -20,7 +20,7 @@ def network(tasks, stacked=True, loss=tm.cross_entropy, classes=CLASSES, order=N
     head = head or (tm.nn.Linear if stacked else SeparateLinear)
     heads = [tm.Task(f"t{k}", head(WIDTH, classes, rng=10 + k), loss) for k in order or range(tasks)]
     model = tm.SharedBottom(trunk or tm.nn.MLP([FEATURES, 6, WIDTH], rng=1), heads).to("float64")
-    assert model.stacked == (stacked and tasks > 1)
+    assert (model.separate_because is None) == (stacked and tasks > 1)
     return model
 
 

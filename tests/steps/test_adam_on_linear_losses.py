@@ -139,6 +139,6 @@ def test_moments_per_group_count_a_sign_per_group():
     for seed in range(4):
         step = tm.RandomGrouped(linear_losses(slopes, START), adam(), 2, rng=seed)
         path = trajectory(step, 6)
-        close(path[-1], START - 6 * LR * sum(np.sign(slopes[group].sum(axis=0)) for group in step.groups))
+        close(path[-1], START - 6 * LR * sum(np.sign(slopes[group].sum(axis=0)) for group in step.memory["partition"]))
         step = tm.RandomGrouped(linear_losses(slopes, START), adam(), 2, moments="per-task", rng=seed)
         close(trajectory(step, 6)[-1], START - 6 * LR * np.sign(slopes).sum(axis=0))

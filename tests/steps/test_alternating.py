@@ -15,17 +15,17 @@ def test_every_turn_is_a_step_of_the_single_task_network(network, batch, stacked
     step = tm.Alternating(model, tm.Adam(0.05))
     alone = {name: single(network, name) for name in model.task_names}
     own = {name: tm.Averaged(alone[name], tm.Adam(0.05)) for name in alone}
-    trunk = model.trunk_block.vector.data.copy()
+    trunk = model.vector.data[model.layout.trunk].copy()
     for seed in range(3):
         x, labels = batch(3, seed)
         expected = []
         for name in model.task_names:
-            alone[name].trunk_block.vector.data[...] = trunk
+            alone[name].vector.data[alone[name].layout.trunk] = trunk
             expected.append(own[name](x, {name: labels[name]}).losses[0])
-            trunk = alone[name].trunk_block.vector.data.copy()
+            trunk = alone[name].vector.data[alone[name].layout.trunk].copy()
         report = step(x, labels)
         assert_allclose(report.losses, expected, rtol=0, atol=1e-13)
-        assert_allclose(model.trunk_block.vector.data, trunk, rtol=0, atol=1e-13)
+        assert_allclose(model.vector.data[model.layout.trunk], trunk, rtol=0, atol=1e-13)
         for name in alone:
             for mine, other in zip(model.task_parameters(name), alone[name].task_parameters(name), strict=True):
                 assert_allclose(mine.data, other.data, rtol=0, atol=1e-13)
@@ -37,13 +37,13 @@ def test_memories_per_task_are_complete(network, batch):
     step = tm.Alternating(model, tm.Adam())
     for seed in range(4):
         step(*batch(3, seed))
-    memories = step.memories()
-    assert list(memories) == ["task 0", "task 1", "task 2"]
-    trunk, head = model.trunk_block.size, model.head_blocks[0].size
-    for memory in memories.values():
+    trunk, head = model.layout.trunk.stop, model.layout.head_parameters[0][0].size + 3
+    assert sorted(step.memory) == sorted(f"{part} of t{k}" for part in ("trunk", "head") for k in range(3))
+    for name, memory in step.memory.items():
         assert memory.t == 4
-        assert [m.size for m in memory.m] == [v.size for v in memory.v] == [trunk, head]
-    assert not np.allclose(memories["task 0"].m[0], memories["task 1"].m[0])
+        size = trunk if name.startswith("trunk") else head
+        assert [m.size for m in memory.m] == [v.size for v in memory.v] == [size]
+    assert not np.allclose(step.memory["trunk of t0"].m[0], step.memory["trunk of t1"].m[0])
 
 
 def test_shared_moments_are_one_memory_of_the_trunk_and_one_of_each_head(network, batch):
@@ -51,11 +51,11 @@ def test_shared_moments_are_one_memory_of_the_trunk_and_one_of_each_head(network
     step = tm.Alternating(model, tm.Adam(), moments="shared")
     for seed in range(4):
         step(*batch(3, seed))
-    memories = step.memories()
-    assert [m.size for m in memories["trunk"].m] == [model.trunk_block.size] and memories["trunk"].t == 12
-    for k in range(3):
-        assert [m.size for m in memories[f"task {k}"].m] == [model.head_blocks[k].size]
-        assert memories[f"task {k}"].t == 4
+    memory = step.memory
+    assert [m.size for m in memory["trunk"].m] == [model.layout.trunk.stop] and memory["trunk"].t == 12
+    for k, part in enumerate(model.layout.heads):
+        assert [m.size for m in memory[f"head of t{k}"].m] == [part.stop - part.start]
+        assert memory[f"head of t{k}"].t == 4
 
 
 def test_shared_moments_feed_the_trunk_in_turn_and_each_head_alone(network, batch, stacked):
@@ -88,7 +88,7 @@ def test_the_two_kinds_of_moments_differ(network, batch):
 
 
 def turns(step, x, targets):
-    return [stage.values["task"] for stage in step.stages(x, targets) if stage.name == "update"]
+    return [stage.update.group[0] for stage in step.stages(x, targets) if stage.name == "update"]
 
 
 def test_the_order_is_fixed_by_default_and_drawn_for_every_minibatch_when_shuffled(network, batch):

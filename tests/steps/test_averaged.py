@@ -75,5 +75,5 @@ def test_one_memory_for_all(network, batch):
     step = tm.Averaged(network(3), tm.Adam())
     for _ in range(4):
         step(*batch(3))
-    assert list(step.memories()) == ["memory"] and step.memory.t == 4
-    assert sum(m.size for m in step.memory.m) == step.model.vector.size
+    assert list(step.memory) == ["all"] and step.memory["all"].t == 4
+    assert sum(m.size for m in step.memory["all"].m) == step.model.vector.size

@@ -52,17 +52,17 @@ def test_all_gradients(seed):
     full, report = walk(tm.MGDA, problem)
     close(report.losses, losses)
     for k in range(3):
-        close(full["g"][k].reshape(W.shape), at_W[k])
-        close(problem.head_blocks[k].parameters[0].data, V[k] - 0.1 * at_V[k])
-    close(full["G"], gram(at_W))
+        close(full["gradients"][k].reshape(W.shape), at_W[k])
+        close(problem.layout.head_parameters[k][0].data, V[k] - 0.1 * at_V[k])
+    close(full["gram"], gram(at_W))
     close(problem.theta.data, W - 0.1 * sum(a * g for a, g in zip(report.weights, at_W, strict=True)))
 
     problem = LinearSharedBottom(X, W, V, Y)
     bound, report = walk(tm.MGDAUB, problem)
     for k in range(3):
-        close(bound["g"][k], D[k])
-        close(problem.head_blocks[k].parameters[0].data, V[k] - 0.1 * at_V[k])
-    close(bound["G"], gram(D))
+        close(bound["gradients"][k], D[k])
+        close(problem.layout.head_parameters[k][0].data, V[k] - 0.1 * at_V[k])
+    close(bound["gram"], gram(D))
     v_at_Z = sum(a * d for a, d in zip(report.weights, D, strict=True))
     close(bound["v"].reshape(W.shape), X.T @ v_at_Z)
     close(problem.theta.data, W - 0.1 * X.T @ v_at_Z)
@@ -75,7 +75,7 @@ def test_the_averaged_and_the_alternating_step():
     tm.Averaged(problem, tm.SGD(0.1))()
     close(problem.theta.data, W - 0.1 * sum(at_W) / 3)
     for k in range(3):
-        close(problem.head_blocks[k].parameters[0].data, V[k] - 0.1 * at_V[k] / 3)
+        close(problem.layout.head_parameters[k][0].data, V[k] - 0.1 * at_V[k] / 3)
 
     problem = LinearSharedBottom(X, W, V, Y)
     report = tm.Alternating(problem, tm.SGD(0.1))()
@@ -83,7 +83,7 @@ def test_the_averaged_and_the_alternating_step():
         losses, _, at_W, at_V = by_hand(X, W, V, Y)
         close(report.losses[k], losses[k])
         W = W - 0.1 * at_W[k]
-        close(problem.head_blocks[k].parameters[0].data, V[k] - 0.1 * at_V[k])
+        close(problem.layout.head_parameters[k][0].data, V[k] - 0.1 * at_V[k])
     close(problem.theta.data, W)
 
 
@@ -94,7 +94,7 @@ def test_orthonormal_inputs_make_the_bound_exact():
     close(X @ X.T, np.eye(4))
     full, full_report = walk(tm.MGDA, LinearSharedBottom(X, W, V, Y))
     bound, bound_report = walk(tm.MGDAUB, LinearSharedBottom(X, W, V, Y))
-    close(bound["G"], full["G"])
+    close(bound["gram"], full["gram"])
     close(bound_report.weights, full_report.weights, 1e-10)
     close(bound["v"], full["v"], 1e-10)
     assert (full_report.weights > 1e-3).sum() >= 2  # not one task alone, where much would agree by accident
@@ -125,11 +125,11 @@ def test_by_hand_stationary_yet_not_optimal():
     """N = 1, z = 1, V = (1, 2), Y = (0, 6): D = (1, −8), α = (8/9, 1/9), v = 0."""
     problem = LinearSharedBottom([[1.0]], [[1.0]], [[[1.0]], [[2.0]]], [[[0.0]], [[6.0]]])
     values, report = walk(tm.MGDAUB, problem)
-    close([d.item() for d in (values["g"][0], values["g"][1])], [1.0, -8.0])
+    close([d.item() for d in (values["gradients"][0], values["gradients"][1])], [1.0, -8.0])
     close(report.weights, [8 / 9, 1 / 9])
     close(report.losses, [0.5, 8.0])
     close(problem.theta.data, [[1.0]])  # the trunk rests; the heads go on: ZᵀR = (1, −4)
-    close([b.parameters[0].data.item() for b in problem.head_blocks], [0.9, 2.4])
+    close([parameters[0].data.item() for parameters in problem.layout.head_parameters], [0.9, 2.4])
 
 
 def test_two_samples_by_hand():
@@ -139,7 +139,7 @@ def test_two_samples_by_hand():
     Z = X @ W
     Y = [Z - 2 * np.array([[1.0], [0.0]]), Z - 2 * np.array([[0.0], [1.0]])]  # D₁ = (1, 0), D₂ = (0, 1)
     bound, bound_report = walk(tm.MGDAUB, LinearSharedBottom(X, W, V, Y))
-    close(np.stack([bound["g"][0], bound["g"][1]])[..., 0], np.eye(2))
+    close(np.stack([bound["gradients"][0], bound["gradients"][1]])[..., 0], np.eye(2))
     close(bound_report.weights, [0.5, 0.5])
     close(walk(tm.MGDA, LinearSharedBottom(X, W, V, Y))[1].weights, [0.9, 0.1])
 
@@ -151,11 +151,11 @@ def test_the_batch_is_stacked_not_averaged():
     R = [np.array([[1.0], [-1.0]]), np.array([[2.0], [2.0]])]
     Y = [X @ W @ v - 2 * r for v, r in zip(V, R, strict=True)]
     values, report = walk(tm.MGDAUB, LinearSharedBottom(X, W, V, Y))
-    close(values["g"][0], [[1, 0], [-1, 0]])
-    close(values["g"][1], [[0, 2], [0, 2]])
+    close(values["gradients"][0], [[1, 0], [-1, 0]])
+    close(values["gradients"][1], [[0, 2], [0, 2]])
     close(report.weights, [0.8, 0.2])
     close(report.min_norm.squared_norm, 1.6)
-    averaged = [values["g"][k].mean(axis=0) for k in range(2)]
+    averaged = [values["gradients"][k].mean(axis=0) for k in range(2)]
     close(tm.min_norm(averaged).weights, [1.0, 0.0])
 
 
@@ -166,13 +166,13 @@ def test_theorem_1b_fails():
     Y = [J @ theta - 2 * np.array([[1.0], [1.0]]), J @ theta - 2 * np.array([[1.0], [-1.0]])]
     bound, bound_report = walk(tm.MGDAUB, LinearSharedBottom(J, theta, V, Y))
     full, full_report = walk(tm.MGDA, LinearSharedBottom(J, theta, V, Y))
-    close(full["g"], [[3, 1], [-1, -1]])
+    close(full["gradients"].rows, [[3, 1], [-1, -1]])
     close(bound_report.weights, [0.5, 0.5])
     close(bound["v"], [1, 0])
-    close(full["g"] @ bound["v"], [3, -1])
+    close(full["gradients"].rows @ bound["v"], [3, -1])
     close(full_report.weights, [0.3, 0.7])
     close(full["v"], [0.2, -0.4])
-    close(full["g"] @ full["v"], [0.2, 0.2])
+    close(full["gradients"].rows @ full["v"], [0.2, 0.2])
 
     before = by_hand(J, theta, V, Y)[0]
     after_bound = by_hand(J, theta - 1e-3 * bound["v"][:, None], V, Y)[0]

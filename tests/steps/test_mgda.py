@@ -66,8 +66,8 @@ def test_the_worked_example(strategy):
     for stage in strategy(problem, tm.SGD(0.1)).stages(None, None):
         values |= stage.values
     close(values["losses"], [4, 0.5])
-    close(values["G"], [[8, -2], [-2, 1]])
-    close(values["alpha"] * 13, [3, 10])
+    close(values["gram"], [[8, -2], [-2, 1]])
+    close(values["weights"] * 13, [3, 10])
     close(values["v"] * 13, [6, -4])
     close(np.array([[2, 2], [0, -1]]) @ values["v"] * 13, [4, 4])
     close(problem.theta.data, [2 - 0.6 / 13, 2 + 0.4 / 13])
@@ -109,7 +109,7 @@ def test_normalisations_and_heads_by_hand(strategy, how, heads):
         at_W = np.stack([g.ravel() for g in problem.weight_gradients()])
         at_V = problem.head_gradients()
         D = np.stack([d.ravel() for d in problem.representation_gradients()])
-        W, V = problem.theta.data.copy(), [b.parameters[0].data.copy() for b in problem.head_blocks]
+        W, V = problem.theta.data.copy(), [parameters[0].data.copy() for parameters in problem.layout.head_parameters]
 
         seen = at_W if strategy is tm.MGDA else D
         n = scales(how, seen, losses)[:, None]
@@ -122,7 +122,7 @@ def test_normalisations_and_heads_by_hand(strategy, how, heads):
         close(problem.theta.data.ravel(), W.ravel() - 0.1 * alpha @ at_W)
         for k in range(2):
             factor = alpha[k] if heads == "alpha" else 1.0
-            close(problem.head_blocks[k].parameters[0].data, V[k] - 0.1 * factor * at_V[k])
+            close(problem.layout.head_parameters[k][0].data, V[k] - 0.1 * factor * at_V[k])
     assert inner >= 3  # the clamped cases alone would hide a wrong scale
 
 
@@ -152,13 +152,13 @@ def test_the_trunk_of_a_network(network, batch, stacked):
     losses = [task.loss(task.head(z), labels[task.name]) for task in alone.tasks]
     g = [np.concatenate([part.ravel() for part in tm.grad(loss, alone.shared_parameters())]) for loss in losses]
     D = [tm.grad(loss, z)[0].ravel() for loss in losses]
-    trunk = alone.trunk_block.vector.data
+    trunk = alone.vector.data[alone.layout.trunk]
     for strategy, seen in ((tm.MGDA, g), (tm.MGDAUB, D)):
         alpha = tm.min_norm(seen).weights
         model = network(4, stacked)
         report = strategy(model, tm.SGD(0.3))(x, labels)
         close(report.weights, alpha, 1e-10)
-        close(model.trunk_block.vector.data, trunk - 0.3 * alpha @ np.array(g), 1e-11)
+        close(model.vector.data[model.layout.trunk], trunk - 0.3 * alpha @ np.array(g), 1e-11)
 
 
 # ------------------------------------------------------------ zero gradients
@@ -206,12 +206,12 @@ def test_the_optimizer_is_given_v(strategy, network, batch):
     """With momentum: the memory holds the sum of the vs, and it is one for trunk and heads."""
     model = network(3)
     step = strategy(model, tm.SGD(0.1, momentum=0.5))
-    velocity = np.zeros(model.trunk_block.size)
+    velocity = np.zeros(model.layout.trunk.stop)
     for seed in range(3):
-        before = model.trunk_block.vector.data.copy()
+        before = model.vector.data[model.layout.trunk].copy()
         for stage in step.stages(*batch(3, seed)):
-            if "v" in stage.values:
-                velocity = 0.5 * velocity + stage.values["v"]
-        close(model.trunk_block.vector.data, before - 0.1 * velocity, 1e-14)
-    close(step.memory.velocity[0], velocity, 1e-14)
-    assert list(step.memories()) == ["memory"]
+            if stage.name == "update":
+                velocity = 0.5 * velocity + stage.update.v
+        close(model.vector.data[model.layout.trunk], before - 0.1 * velocity, 1e-14)
+    close(step.memory["all"].velocity[0][: len(velocity)], velocity, 1e-14)
+    assert list(step.memory) == ["all"]

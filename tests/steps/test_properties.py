@@ -40,7 +40,7 @@ def assert_report_well_formed(step, x, labels):
             report = end.value
             break
         if stage.name == "forward":
-            turn = stage.values.get("group", [stage.values["task"]] if "task" in stage.values else range(len(names)))
+            turn = stage.update.group
             predictions = model.predict(x)
             for k in turn:
                 assert k not in expected
@@ -73,7 +73,7 @@ def assert_untouched_heads(step, x, targets):
     before, turn = model.state(), []
     for stage in step.stages(x, targets):
         if stage.name == "forward":
-            turn = stage.values.get("group") or [stage.values["task"]]
+            turn = stage.update.group
         if stage.name == "update":
             after = model.state()
             for k, name in enumerate(model.task_names):
@@ -102,7 +102,7 @@ def assert_non_conflicting(step, x, labels):
     values = {}
     for stage in step.stages(x, labels):
         values |= stage.values
-    g, v = values["g"], values["v"]
+    g, v = values["gradients"].rows, values["v"]
     assert v @ v > 1e-6  # not vacuous
     assert (g @ v >= v @ v - 1e-12 * np.linalg.norm(g, axis=1).max() ** 2).all()
 
@@ -169,12 +169,9 @@ def test_float32_stays_float32(strategy, tasks, stacked, network, batch):
     step = strategy(network(tasks, stacked).to("float32"))
     x, labels = batch(tasks)
     for stage in step.stages(x, labels):  # x in float64 is brought to the model's dtype
-        for key in ("Z", "v", "g"):
-            if isinstance(stage.values.get(key), np.ndarray):
-                assert stage.values[key].dtype == np.float32, (stage.name, key)
-        for gradient in stage.values.get("gradients", []):
-            for part in gradient if isinstance(gradient, list) else [gradient]:
-                assert part.dtype == np.float32
+        update = stage.update
+        values = [update.Z, update.v, None if update.gradients is None else update.gradients[tasks - 1]]
+        assert {value.dtype for value in values if value is not None} == {np.dtype(np.float32)}, stage.name
     assert step(x, labels).losses.dtype == np.float32
     assert {p.dtype for p in step.model.shared_parameters()} == {np.dtype(np.float32)}
     assert step.model.vector.dtype == np.float32

@@ -249,10 +249,11 @@ def test_the_forwards_are_recomputed():
 # ------------------------------------------------------------ random orders, random groups
 
 
-class Next:
-    """Stands for a generator: its next permutation is given."""
+class Next(np.random.Generator):
+    """A generator whose next permutation is given."""
 
     def __init__(self, order):
+        super().__init__(np.random.PCG64())
         self.order = order
 
     def permutation(self, count):
@@ -273,7 +274,7 @@ def test_random_order_rests_in_the_mean_at_the_fixed_point_of_the_mean_map():
     for order in orders:
         problem = Quadratics(H, c, fixed)
         step = tm.Alternating(problem, tm.SGD(0.2), order="shuffled")
-        step.rng = Next(order)
+        step.memory["rng"] = Next(order)
         step()
         P, q = sweep_map(H, c, 0.2, [[k] for k in order])
         close(problem.theta.data, P @ fixed + q)
@@ -300,7 +301,7 @@ def test_shuffled_orders_are_uniform():
     step = tm.Alternating(Quadratics([1.0] * 3, np.eye(3), np.zeros(3)), tm.SGD(0.1), order="shuffled", rng=5)
     counts = dict.fromkeys(permutations(range(3)), 0)
     for _ in range(600):
-        counts[tuple(s.values["task"] for s in step.stages(None, None) if s.name == "update")] += 1
+        counts[tuple(s.update.group[0] for s in step.stages(None, None) if s.name == "update")] += 1
     assert sum((n - 100) ** 2 / 100 for n in counts.values()) < 20.5  # p = 0.001
 
 
@@ -313,7 +314,7 @@ def test_the_grouped_map(tasks, size, reduction):
         step = tm.RandomGrouped(problem, tm.SGD(0.1), size, reduction=reduction, rng=seed)
         for _ in range(4):
             step()
-            for group in step.groups:
+            for group in step.memory["partition"]:
                 share = 1 if reduction == "sum" else len(group)
                 theta = theta - 0.1 / share * gradients(H, c, theta)[group].sum(axis=0)
             close(problem.theta.data, theta)
@@ -328,7 +329,7 @@ def test_one_random_group_per_step_rests_in_the_mean_at_the_average(tasks, size)
     for order in permutations(range(tasks)):
         problem = Quadratics(H, c, average)
         step = tm.RandomGrouped(problem, tm.SGD(0.7), size, redraw="step", moments="shared")
-        step.rng = Next(order)
+        step.memory["rng"] = Next(order)
         for stage in step.stages(None, None):  # every group's step, but each from θ_avg: one group per step
             if stage.name == "update":
                 moves.append(problem.theta.data - average)

@@ -136,7 +136,7 @@ def test_a_network():
         z = model.represent(batch.x)
         drawn = tm.draw(model.losses(z, batch).mean(), Z=z)
         assert "Z = represent" in texts(drawn.svg)
-        assert ("stacked logits" if model.stacked else "side by side") in texts(drawn.svg)
+        assert ("stacked logits" if (model.separate_because is None) else "side by side") in texts(drawn.svg)
         assert all(word.strip() for word in texts(drawn.svg))
 
 

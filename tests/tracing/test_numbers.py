@@ -105,7 +105,7 @@ def test_alternating_turns():
     trace = tm.trace(tm.Alternating(model, tm.Adam(lr=0.01)), x, targets)
     assert [turn.group for turn in trace.turns] == [[0], [1], [2]]
     assert [turn.label for turn in trace.turns] == ["task task 0 only", "task task 1 only", "task task 2 only"]
-    assert [turn.memories for turn in trace.turns] == [["task 0"], ["task 1"], ["task 2"]]
+    assert [turn.memories for turn in trace.turns] == [[f"trunk of task {k}", f"head of task {k}"] for k in range(3)]
     for k, turn in enumerate(trace.turns):
         assert turn.weights.tolist() == [float(j == k) for j in range(3)]
         assert turn.losses[k] == pytest.approx(trace.losses[k], abs=1e-12)
@@ -122,24 +122,28 @@ def test_memories_touched():
 
     adam, sgd = tm.Adam(), tm.SGD(0.1)
     assert touched(tm.Averaged, adam) == [["all"]]
-    assert touched(tm.Averaged, sgd) == [[]]
+    assert touched(tm.Averaged, sgd) == [["all"]]
     assert touched(lambda m, r: tm.Alternating(m, r, moments="shared"), adam) == [
-        ["task 0", "trunk"],
-        ["task 1", "trunk"],
-        ["task 2", "trunk"],
+        ["trunk", "head of task 0"],
+        ["trunk", "head of task 1"],
+        ["trunk", "head of task 2"],
     ]
     model, x, targets = network()
     step = tm.RandomGrouped(model, adam, 2, rng=5)
-    names = ["{" + ", ".join(f"task {k}" for k in group) + "}" for group in step.groups]
-    assert [turn.memories for turn in tm.trace(step, x, targets).turns] == [[name] for name in names]
+    names = [
+        ["trunk of {" + ", ".join(f"task {k}" for k in group) + "}", *(f"head of task {k}" for k in group)]
+        for group in step.memory["partition"]
+    ]
+    assert [turn.memories for turn in tm.trace(step, x, targets).turns] == names
 
 
 def test_grouped_labels_and_weights():
     model, x, targets = network()
     step = tm.RandomGrouped(model, tm.SGD(0.1), 2, reduction="sum")
-    for turn, group in zip(tm.trace(step, x, targets).turns, step.groups, strict=True):
+    for turn, group in zip(tm.trace(step, x, targets).turns, step.memory["partition"], strict=True):
         assert turn.group == group
-        assert turn.label == "group {" + ", ".join(f"task {k}" for k in group) + "}"
+        names = ", ".join(f"task {k}" for k in group)
+        assert turn.label == ("group {" + names + "}" if len(group) > 1 else f"task {names} only")
         assert turn.weights.tolist() == [float(k in group) for k in range(3)]
 
 
@@ -147,7 +151,7 @@ def test_grouped_labels_and_weights():
 def test_the_gram_matrix_is_the_steps_own_where_it_forms_one(strategy):
     (model, x, targets), (twin, _, _) = network("float32"), network("float32")
     stages = STRATEGIES[strategy](twin, tm.SGD(0.1)).stages(x, targets)
-    (own,) = [stage.values["G"] for stage in stages if stage.name == "gram"]
+    (own,) = [stage.update.gram for stage in stages if stage.name == "gram"]
     (turn,) = tm.trace(STRATEGIES[strategy](model, tm.SGD(0.1)), x, targets).turns
     assert np.array_equal(turn.gram, own)
     assert not np.array_equal(turn.gram, turn.gram_measured)  # float32 against float64

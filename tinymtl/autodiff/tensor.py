@@ -240,12 +240,18 @@ def record(data: Any, *edges: tuple[Any, Vjp]) -> Tensor:
     return out
 
 
-def sweep(outputs: Sequence[Tensor], seeds: Sequence[Array], targets: Sequence[Tensor] = ()) -> dict[Tensor, Array]:
+def sweep(
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Array],
+    targets: Sequence[Tensor] = (),
+    leaves: frozenset[Tensor] = frozenset(),
+) -> dict[Tensor, Array]:
     """One reverse sweep: from `outputs`, seeded with `seeds`, to the leaves.
 
     Returns a dictionary with the gradient of every leaf reached and of every tensor in `targets` that was
     reached. If no target is a leaf, the sweep ends when the oldest target's gradient is complete and goes
-    no further back. The arrays may be views of one another: read them, or copy them to keep them.
+    no further back. Tensors in `leaves` count as leaves, whatever they were computed from. The arrays may be views
+    of one another: read them, or copy them to keep them.
     """
     gradients: dict[Tensor, Array] = {}
     owned: set[Tensor] = set()  # gradients that this sweep allocated by adding, so that it may add in place
@@ -257,7 +263,7 @@ def sweep(outputs: Sequence[Tensor], seeds: Sequence[Array], targets: Sequence[T
     def receive(tensor: Tensor, gradient: Array) -> None:
         if tensor not in gradients:
             gradients[tensor] = gradient
-            if tensor.edges:
+            if tensor.edges and tensor not in leaves:
                 heappush(newest_first, (-tensor.tick, tensor))
         elif tensor in owned:
             gradients[tensor] += gradient

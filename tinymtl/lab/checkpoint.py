@@ -30,10 +30,8 @@ def settings_of(step: Step, data_name: str, rows: int, **options: Any) -> dict[s
     strategy = {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in vars(step).items()
-        if isinstance(value, str | int | float | bool | np.ndarray)
+        if isinstance(value, str | int | float | bool | np.ndarray) and not name.startswith("_")
     }
-    if getattr(step, "redraw", None) == "run":
-        strategy["groups"] = step.groups  # type: ignore[attr-defined]  # drawn when the step was made
     return {
         "strategy": type(step).__name__,
         **strategy,
@@ -76,12 +74,12 @@ def load(path: Path, step: Step, rng: np.random.Generator, settings: dict[str, A
     inside = generators(step.model)
     if len(states) != 1 + len(inside):
         raise ValueError(f"{path} keeps {len(states) - 1} generators of dropout masks, this model has {len(inside)}")
-    before = step.state()
+    before = step.model.state()
     try:
-        step.load_state(parts["step"])
         step.model.load_state(parts["model"])
+        step.load_state(parts["step"])
     except ValueError as error:
-        step.load_state(before)
+        step.model.load_state(before)
         raise ValueError(f"{path} is of another network or step: {error}") from error
     for generator, state in zip([rng, *inside], states, strict=True):
         generator.bit_generator.state = state

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import sweep
 from tinymtl.backend import Array, array_module
 from tinymtl.nn.shared_bottom import SharedBottom
-from tinymtl.steps.task_gradients import sweep_heads
 
 
 def generators(model: SharedBottom) -> list[np.random.Generator]:
     """The random generators inside a model (those that draw dropout masks), trunk first, then head by head."""
-    modules = [model.trunk, *(task.head for task in model.tasks)]
-    return [generator for module in modules for generator in module.generators()]
+    return model.generators
 
 
 @contextmanager
@@ -28,7 +25,7 @@ def undisturbed(model: SharedBottom) -> Iterator[None]:
     try:
         yield
     finally:
-        model.passes = passes
+        model.passes.restore(passes)
         for generator, state in states:
             generator.bit_generator.state = state
 
@@ -60,7 +57,7 @@ def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
     """
     with undisturbed(model):
         z = model.represent((batch := model.read(x, targets)).x)
-        at_z = sweep_heads(model, z, batch).at_z
-        rows = [model.trunk_block.flatten(sweep([z], [at_z[k]])) for k in range(len(model.tasks))]
+        _, at_z, _ = model.task_gradients(z, batch)
+        rows = [model.flatten_trunk(model.sweep(z, at_z[k])) for k in range(len(model.tasks))]
     gradients: Array = array_module(rows[0]).stack(rows)
     return gradients

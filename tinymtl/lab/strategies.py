@@ -5,45 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps import MGDA, MGDAUB, Alternating, Averaged, RandomGrouped
-from tinymtl.steps.step import Step
+from tinymtl.steps import STRATEGIES, Step
 
 #: What makes a step of one's own from (model, optimizer): a subclass of `Step`, or a function.
 Make = Callable[..., Step]
 
 
-class Strategy(NamedTuple):
-    """A strategy: what tables call it, and how its step is made from (model, optimizer, group size, rng)."""
-
-    label: str
-    make: Callable[[SharedBottom, Optimizer, int, np.random.Generator], Step]
-
-
 SINGLE = "single"  #: One network per task, each trained alone: the reference.
-
-
-STRATEGIES = {
-    "averaged": Strategy("averaged", lambda model, rule, size, rng: Averaged(model, rule)),
-    "mgda": Strategy("MGDA", lambda model, rule, size, rng: MGDA(model, rule)),
-    "mgda-ub": Strategy("MGDA-UB", lambda model, rule, size, rng: MGDAUB(model, rule)),
-    "alternating-shared": Strategy(
-        "alternating (shared)", lambda model, rule, size, rng: Alternating(model, rule, moments="shared")
-    ),
-    "alternating": Strategy(
-        "alternating (per task)", lambda model, rule, size, rng: Alternating(model, rule, moments="per-task")
-    ),
-    "grouped": Strategy(
-        "random groups", lambda model, rule, size, rng: RandomGrouped(model, rule, group_size=size, rng=rng)
-    ),
-}
-
 
 def label_of(strategy: str) -> str:
     """What tables and figures call a strategy; one of one's own goes by its name.
@@ -76,8 +50,9 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
 
     Examples
     --------
+    >>> import tinymtl as tm
     >>> from functools import partial
-    >>> list(chosen(["mgda", "averaged", partial(MGDA, normalize="l2")]))
+    >>> list(chosen(["mgda", "averaged", partial(tm.MGDA, normalize="l2")]))
     ['averaged', 'mgda', "MGDA(normalize='l2')"]
     >>> chosen(["mgda_ub"])
     Traceback (most recent call last):
@@ -119,7 +94,8 @@ def make_step(
 ) -> Step:
     """The step of a strategy of the registry, or of one's own, which gets `rng` if it has a parameter of that name."""
     if make is None:
-        return STRATEGIES[choose("strategy", strategy, STRATEGIES)].make(model, optimizer, group_size, rng)
+        sized = {"group_size": group_size} if strategy == "grouped" else {}
+        return STRATEGIES[choose("strategy", strategy, STRATEGIES)](model, optimizer, rng, **sized)
     try:
         draws = "rng" in inspect.signature(make).parameters and "rng" not in getattr(make, "keywords", {})
         step = make(model, optimizer, rng=rng) if draws else make(model, optimizer)

@@ -166,11 +166,11 @@ def _train_epoch(
         else:
             before = time.perf_counter()
             gradients = task_gradients(step.model, *batch)
-            theta = step.model.trunk_block.vector.data.copy()
+            theta = step.model.vector.data[step.model.layout.trunk].copy()
             measuring += time.perf_counter() - before
             reports.append(step(*batch))
             before = time.perf_counter()
-            measurements.append((counter, *_measure(gradients, theta - step.model.trunk_block.vector.data)))
+            measurements.append((counter, *_measure(gradients, theta - step.model.vector.data[step.model.layout.trunk])))
             measuring += time.perf_counter() - before
         tick()
     sizes = [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]

@@ -73,7 +73,7 @@ def walk(arguments: argparse.Namespace) -> int:
     ask = sys.stdin.isatty() and sys.stdout.isatty()
     print(opening)
     stages = traced_stages(step, x, targets)
-    number = 0
+    number, known, update = 0, dict[str, Any](), None
     while True:
         try:
             stage = next(stages)
@@ -81,7 +81,9 @@ def walk(arguments: argparse.Namespace) -> int:
             trace: Trace = end.value
             break
         number += 1
-        print("\n".join(["", *_describe(number, stage, step.model)]))
+        known = known if stage.update is update else {}
+        print("\n".join(["", *_describe(number, stage, known, step.model)]))
+        known, update = stage.values, stage.update
         if ask:
             _wait()
     print("\nWhat the step did\n")
@@ -120,7 +122,7 @@ def _scene(arguments: argparse.Namespace) -> tuple[str, Step, Any, Any]:
         x, targets = next(data.train.batches(BATCH, rng=0))
         opening = f"{len(x)} rows of {name}, a trunk of {WIDTH} units, {len(model.tasks)} tasks"
     rule = SGD(LEARNING_RATE)
-    step = STRATEGIES[arguments.step].make(model, rule, min(2, len(model.tasks)), np.random.default_rng(0))
+    step = STRATEGIES[arguments.step](model, rule)
     return f"{opening}. One step of {type(step).__name__}, η = {LEARNING_RATE}.", step, x, targets
 
 
@@ -169,49 +171,33 @@ def hand_example() -> tuple[SharedBottom, Array, dict[str, Array]]:
 # ------------------------------------------------------------ a stage in words
 
 
-def _describe(number: int, stage: Stage, model: SharedBottom) -> list[str]:
-    values = dict(stage.values)
-    names = [clean(name) for name in model.task_names]
-    whose = ""
-    if "task" in values:
-        names = [names[values.pop("task")]]
-        whose = f", task {names[0]}"
-    elif "group" in values:
-        names = [names[k] for k in values.pop("group")]
-        whose = f", group {', '.join(names)}"
+def _describe(number: int, stage: Stage, known: dict[str, Any], model: SharedBottom) -> list[str]:
+    """The stage's title, what it means, and the values that are new since `known`."""
+    names = [clean(model.task_names[k]) for k in stage.update.group]
+    whose = f", {', '.join(names)}" if len(names) < len(model.tasks) else ""
     title = f"── {number}. {stage.name}{whose} "
     lines = [title + "─" * max(0, 80 - len(title)), MEANINGS.get(stage.name, "")]
-    for key, value in values.items():
-        lines += _value(key, value, names)
+    for key, value in stage.values.items():
+        if known.get(key) is not value and key not in ("group", "at"):
+            lines += _value("α" if key == "weights" and stage.update.solution is not None else key, value, names)
     return [line for line in lines if line]
 
 
 def _value(key: str, value: Any, names: list[str]) -> Iterator[str]:
-    if key == "g":  # an array with a row for each task, or what `sweep_heads` returns
+    if key == "gradients":
         for k, name in enumerate(names):
             yield from _shown(f"g of {name}", to_host(value[k]))
-    elif key == "losses":
-        numbers = (
-            np.concatenate([to_host(part).reshape(-1) for part in value])
-            if isinstance(value, list)
-            else value
-        )
-        for name, loss in zip(names, to_host(numbers).tolist(), strict=True):
-            yield f"   {'loss of ' + name:<18} {short(loss)}"
-    elif key in ("alpha", "weights"):
-        for name, weight in zip(names, value.tolist(), strict=True):
-            yield f"   {('α' if key == 'alpha' else 'weight') + ' of ' + name:<18} {short(weight)}"
-    elif key == "gradients":
-        parts = value if isinstance(value[0], list) else [value]
-        for part, name in zip(parts, names if len(parts) > 1 else [""], strict=True):
-            for i, block in enumerate(part):
-                which = "trunk" if i == 0 else "heads" if len(part) == 2 else f"head {i}"
-                yield from _shown(f"{which}{' of ' + name if name else ''}", to_host(block))
+    elif key in ("losses", "weights", "α"):
+        one = {"losses": "loss", "weights": "weight"}.get(key, key)
+        for name, number in zip(names, to_host(value).tolist(), strict=True):
+            yield f"   {f'{one} of {name}':<18} {short(number)}"
     elif isinstance(value, MinNorm):
         yield f"   {'‖v‖²':<18} {short(value.squared_norm)}"
         yield f"   {'gap':<18} {short(value.gap)}"
-    elif is_array(value):
-        yield from _shown(key, to_host(value))
+    elif isinstance(value, Tensor) or is_array(value):
+        yield from _shown(key, to_host(value.data if isinstance(value, Tensor) else value))
+    elif key == "memory":
+        yield f"   {key:<18} {', '.join(value)}"
     else:
         yield f"   {key:<18} {value}"
 

@@ -1,19 +1,14 @@
-"""Parameters, and blocks of them that share one flat vector.
-
-An optimizer that updates one vector instead of twenty small arrays makes one pass instead of twenty. So a model
-lays its parameters out one after another in a flat vector, and every parameter's `.data` is a view of its part.
-"""
+"""Parameters: the leaves that a module learns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import tensor
-from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinymtl.backend import Array, device_of, is_array, to_device, to_host
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
@@ -30,14 +25,15 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
 class Parameter(Tensor):
     """A leaf that a module learns.
 
-    Assigning `.data` replaces a free parameter's array. Once the parameter belongs to a `Block`, assigning copies
-    the values into the block's vector (and into its dtype and device), so that views stay views.
+    Assigning `.data` replaces a free parameter's array. Once the parameter belongs to a model, assigning copies the
+    values into the model's vector (and into its dtype and device): a view stays a view.
     """
 
-    __slots__ = ("_array", "_bound")
+    __slots__ = ("_array", "_bound", "owner")
 
     def __init__(self, data: Array):
         self._bound = False
+        self.owner: Any = None  # the layout of the model that it belongs to
         super().__init__(data, requires_grad=True)
 
     @property
@@ -58,13 +54,12 @@ class Parameter(Tensor):
 
     @property
     def bound(self) -> bool:
-        """Whether the values are a part of a block's vector."""
+        """Whether the values are a part of a model's vector."""
         return self._bound
 
-    def bind(self, view: Array) -> None:
-        """Make this parameter a view of a block's vector; the view's values count from now on."""
-        self._array = view
-        self._bound = True
+    def bind(self, view: Array, owner: Any) -> None:
+        """Make this parameter a view of a model's vector; the view's values count from now on."""
+        self._array, self._bound, self.owner = view, True, owner
 
 
 class Buffer:
@@ -98,51 +93,3 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({np.array2string(to_host(self.data), separator=', ', prefix='Buffer(')})"
-
-
-class Block:
-    """Parameters as consecutive parts of one flat vector.
-
-    Attributes
-    ----------
-    parameters : list of Parameter
-    vector : Tensor
-        All of them as one leaf of shape (size,), the same memory: what an optimizer is given.
-    """
-
-    def __init__(self, parameters: Iterable[Parameter]):
-        self.parameters = list(parameters)
-        self.size = sum(p.size for p in self.parameters)
-        self.vector = Tensor(np.empty(0, np.float32), requires_grad=True)
-
-    def bind(self, flat: Array) -> None:
-        """Let `flat`, a part of the model's vector with this block's values, hold the parameters from now on."""
-        self.vector.data = flat
-        start = 0
-        for parameter in self.parameters:
-            stop = start + parameter.size
-            parameter.bind(flat[start:stop].reshape(parameter.shape))
-            start = stop
-
-    def flatten(self, gradients: Mapping[Tensor, Array], out: Array | None = None) -> Array:
-        """The block's gradient as one vector, zeros for parameters that `gradients` does not hold.
-
-        Written to `out` if that is given.
-        """
-        xp = array_module(self.vector.data)
-        parts = [gradients[p].reshape(-1) if p in gradients else xp.zeros(p.size, p.dtype) for p in self.parameters]
-        if len(parts) == 1 and out is None:
-            return parts[0]
-        flat: Array = xp.concatenate(parts, out=out) if parts else xp.zeros_like(self.vector.data)
-        return flat
-
-
-def pack(blocks: list[Block], dtype: Any, device: str) -> Array:
-    """Lay the blocks' present values out one after another in one new vector, bind the blocks to it, return it."""
-    parts = [to_host(p.data).ravel().astype(dtype) for block in blocks for p in block.parameters]
-    whole = to_device(np.concatenate(parts) if parts else np.zeros(0, dtype), device)
-    start = 0
-    for block in blocks:
-        block.bind(whole[start : start + block.size])
-        start += block.size
-    return whole

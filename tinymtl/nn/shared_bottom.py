@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, no_grad, record
-from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.autodiff import Tensor, no_grad, record, sweep
+from tinymtl.backend import Array, device_of, to_host
 from tinymtl.checks import choose
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
-from tinymtl.nn.losses import PER_TASK, loss_of_labelled
+from tinymtl.nn.heads import SeparateHeads, StackedHeads, TaskGradients, sweeps, why_separate
+from tinymtl.nn.layout import Layout, flatten, joined
 from tinymtl.nn.mode import evaluating
 from tinymtl.nn.module import Module
-from tinymtl.nn.parameters import Block, Parameter, float_dtype, pack
-from tinymtl.nn.stacked_heads import stackable, stacked_linear
+from tinymtl.nn.parameters import Parameter, float_dtype
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,14 @@ class Passes:
         """The counts as they stand."""
         return Passes(self.trunk_forwards, self.trunk_backwards, self.head_backwards)
 
+    def restore(self, earlier: Passes) -> None:
+        """Count on from `earlier`."""
+        self.trunk_forwards, self.trunk_backwards = earlier.trunk_forwards, earlier.trunk_backwards
+        self.head_backwards = earlier.head_backwards
+
 
 class SharedBottom:
-    """A trunk and K heads. Its parameters are views of one flat vector per block: the trunk, then each head.
+    """A trunk and K heads. Its parameters are views of one flat vector: the trunk, then head after head.
 
     Parameters
     ----------
@@ -96,39 +100,64 @@ class SharedBottom:
     """
 
     def __init__(self, trunk: Module, tasks: Sequence[Task]):
+        if not isinstance(trunk, Module):
+            raise TypeError(f"a SharedBottom's trunk is a Module, not {type(trunk).__name__}")
         self.trunk = trunk
         self.tasks = list(tasks)
         if not self.tasks:
             raise ValueError("a SharedBottom needs at least one task")
+        for task in self.tasks:
+            if not isinstance(task, Task):
+                raise TypeError(f"the tasks of a SharedBottom are tinymtl.Task objects, not {type(task).__name__}")
         self.task_names = [task.name for task in self.tasks]
         if len(set(self.task_names)) < len(self.tasks):
             raise ValueError(f"task names must be different, got {self.task_names}")
-        self.trunk_block = Block(trunk.parameters())
-        self.head_blocks = [Block(task.head.parameters()) for task in self.tasks]
-        parameters = [p for block in self._blocks() for p in block.parameters]
+        self.passes = Passes()
+        self._lay_out()
+
+    def _lay_out(self, dtype: Any = None, device: str | None = None) -> None:
+        """Put all parameters into one vector, in their common dtype and on the first one's device by default."""
+        self.layout = Layout(list(self.trunk.parameters()), [list(task.head.parameters()) for task in self.tasks])
+        parameters = self.layout.parameters
         if len(set(parameters)) < len(parameters):
             raise ValueError("a parameter belongs to one block only: the trunk and the heads must not share any")
-        self.passes = Passes()
-        linear = stackable([t.head for t in self.tasks], [t.loss for t in self.tasks])
-        self.stacked = linear is not None
-        self._features = linear[0].weight.shape[0] if linear else 0
-        #: All heads' parameters as one leaf: a row a head where heads are stacked, else one flat vector.
-        self.heads = Tensor(np.empty(0, np.float32), requires_grad=True)
-        dtype = np.result_type(*(p.dtype for p in parameters)) if parameters else np.float32
-        device = device_of(parameters[0].data) if parameters else "cpu"
-        self._pack(dtype, device)
-
-    def _blocks(self) -> list[Block]:
-        return [self.trunk_block, *self.head_blocks]
-
-    def _pack(self, dtype: Any, device: str) -> None:
-        whole = pack(self._blocks(), dtype, device)
-        heads = whole[self.trunk_block.size :]
-        self.heads.data = heads.reshape(len(self.tasks), -1) if self.stacked else heads
-        self._row_cache: dict[tuple[int, ...], Array] = {}
-        self._constants: dict[tuple[float, ...], Array] = {}
+        if parameters:
+            dtype = dtype or np.result_type(*(p.dtype for p in parameters))
+            device = device or device_of(parameters[0].data)
         #: Every parameter of the model, trunk first, as one vector.
-        self.vector = Tensor(whole, requires_grad=True)
+        self.vector = Tensor(self.layout.pack(dtype or np.float32, device or "cpu"), requires_grad=True)
+        self.separate_because = why_separate(self.tasks)
+        self.heads: StackedHeads | SeparateHeads = (
+            StackedHeads(self.tasks, self.layout, self.passes, self.vector.data)
+            if self.separate_because is None
+            else SeparateHeads(self.tasks, self.layout, self.passes)
+        )
+        self.generators = [g for module in self._modules() for g in module.generators()]
+
+    def _modules(self) -> list[Module]:
+        return [self.trunk, *(task.head for task in self.tasks)]
+
+    def __repr__(self) -> str:
+        heads = "stacked" if self.separate_because is None else f"separate, because {self.separate_because}"
+        tasks = ", ".join(self.task_names)
+        return (
+            f"SharedBottom(trunk: {type(self.trunk).__name__}, {self.layout.trunk.stop:,} parameters; "
+            f"{len(self.tasks)} tasks: {tasks}; heads: {heads})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("layout", "vector", "heads", "generators")  # made again: a copy's parameters need a vector of their own
+        return {key: value for key, value in vars(self).items() if key not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lay_out()
+
+    def __copy__(self) -> Self:
+        """The same parameters, in the same vector: both train them."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     # ------------------------------------------------------------ running it
 
@@ -140,98 +169,21 @@ class SharedBottom:
         z = self.trunk(x)
 
         def count(g: Array) -> Array:
-            self.passes.trunk_backwards += _sweeps(g, z.data)
+            self.passes.trunk_backwards += sweeps(g, z.data)
             return g
 
         return record(z.data, (z, count))
 
     def losses(self, z: Tensor, batch: Batch, group: Sequence[int] | None = None) -> Tensor:
-        """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z.
+        """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z."""
+        return self.heads.losses(z, batch, range(len(self.tasks)) if group is None else group)
 
-        Here and below a group of all tasks is in task order: it stands for the model as a whole.
+    def task_gradients(self, z: Tensor, batch: Batch) -> tuple[Array, TaskGradients, dict[Tensor, Array]]:
+        """The losses L (K,), the gradients Dₖ = ∇_Z Lₖ, and every head's own ∇_φₖ Lₖ, from sweeps cut at Z.
+
+        The heads' gradients are those that a sweep finds: what `flatten` takes.
         """
-        if group is None:
-            group = range(len(self.tasks))
-        if self.stacked and len(group) > 1:
-            return self.losses_from_logits(self.stacked_logits(z, self.heads_of(group))[0], batch, group)
-        return self._side_by_side([self._task_loss(k, z, batch) for k in group])
-
-    def _task_loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
-        task = self.tasks[k]
-        try:
-            loss = loss_of_labelled(task.loss, task.head(z), batch.targets[k], batch.weights_of(k))
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"task {task.name!r}: {error}") from error
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise TypeError(f"task {task.name!r}: its loss must return a scalar Tensor, not {loss!r}")
-        return loss if loss.ndim == 0 else loss.reshape(())
-
-    def _side_by_side(self, losses: list[Tensor]) -> Tensor:
-        """Scalar losses as one Tensor (K,); a gradient that goes on to one of them is a pass through its head."""
-        values = [loss.data for loss in losses]
-        if isinstance(values[0], np.ndarray):
-            joined: Array = np.array([value.item() for value in values], values[0].dtype)
-        else:
-            joined = array_module(values[0]).stack(values)
-
-        def vjp(k: int) -> Callable[[Array], Array]:
-            def pick(g: Array) -> Array:
-                self.passes.head_backwards += _sweeps(g, joined)
-                return g[..., k]
-
-            return pick
-
-        return record(joined, *[(loss, vjp(k)) for k, loss in enumerate(losses)])
-
-    # Stacked heads: the same network, with K small products as one (nn/stacked_heads.py)
-
-    def heads_of(self, group: Sequence[int]) -> Tensor:
-        """The stacked parameters (len(group), n) of a group of tasks, as a function of all of them."""
-        if len(group) == len(self.tasks):
-            return self.heads
-        rows, everyone = self._rows(group), self.heads.data
-
-        def vjp(g: Array) -> Array:
-            out: Array = array_module(g).zeros_like(everyone)
-            out[rows] = g  # each task is in the group once
-            return out
-
-        return record(everyone[rows], (self.heads, vjp))
-
-    def _rows(self, group: Sequence[int]) -> Array:
-        key = tuple(group)
-        if key not in self._row_cache:  # on a GPU an index is an upload: make each group's once
-            self._row_cache[key] = to_device(np.array(key), device_of(self.vector.data))
-        return self._row_cache[key]
-
-    def stacked_logits(self, z: Tensor, heads: Tensor) -> tuple[Tensor, Array]:
-        """The predictions of several stacked heads side by side, (N, len(heads)·C), and their weights likewise."""
-        logits, weight = stacked_linear(z, heads, self._features)
-
-        def count(g: Array) -> Array:
-            self.passes.head_backwards += len(heads.data) * _sweeps(g, logits.data)
-            return g
-
-        return record(logits.data, (logits, count)), weight
-
-    def losses_from_logits(self, logits: Tensor, batch: Batch, group: Sequence[int]) -> Tensor:
-        """The losses of stacked predictions."""
-        assert batch.matrix is not None  # `read` makes it wherever heads are stacked
-        matrix, weights = batch.matrix, batch.weight_matrix
-        if len(group) < len(self.tasks):
-            matrix = matrix[:, list(group) if isinstance(matrix, np.ndarray) else self._rows(group)]
-            weights = None if weights is None else weights[:, list(group)]
-        try:
-            return PER_TASK[self.tasks[0].loss](logits, matrix, weights)
-        except (ValueError, TypeError):
-            width = logits.shape[1] // len(group)
-            for i, k in enumerate(group):  # one at a time: the error then names the task at fault
-                try:
-                    prediction = Tensor(logits.data[:, i * width : (i + 1) * width])
-                    loss_of_labelled(self.tasks[k].loss, prediction, batch.targets[k], batch.weights_of(k))
-                except (ValueError, TypeError) as error:
-                    raise type(error)(f"task {self.task_names[k]!r}: {error}") from error
-            raise
+        return self.heads.task_gradients(z, batch)
 
     def predict(self, x: Any) -> dict[str, Array]:
         """Every task's prediction (what its head returns), in evaluation and without recording a graph.
@@ -266,70 +218,59 @@ class SharedBottom:
         """
         markers = [task.missing for task in self.tasks]
         missing = None if markers.count(None) == len(markers) else markers
-        return read_batch(x, targets, self.task_names, self.vector.data, self.stacked, missing)
+        return read_batch(x, targets, self.task_names, self.vector.data, self.separate_because is None, missing)
 
-    # ------------------------------------------------------------ parameters
+    # ------------------------------------------------------------ parameters and gradients
 
-    def blocks(self, group: Sequence[int] | None = None) -> list[Tensor]:
-        """The flat vectors that a step on `group` (all tasks by default) updates: the trunk, then the heads.
+    def check_whole(self) -> None:
+        """Raise a ValueError if a parameter was exchanged since the model was made, or belongs to another model now."""
+        layout = self.layout
+        for parameter in layout.parameters:
+            if parameter.owner is not layout:
+                raise ValueError(
+                    f"the parameter {self._path_of(parameter)} belongs to another SharedBottom by now: "
+                    "train that one, or give each model modules of its own"
+                )
+        self.heads.check_whole()
 
-        For all tasks the heads are one vector; blocks without parameters are left out.
+    def _path_of(self, parameter: Parameter) -> str:
+        return next((key for key, known in self._named() if known is parameter), f"of shape {parameter.shape}")
+
+    def sweep(self, outputs: Tensor, seed: Array) -> dict[Tensor, Array]:
+        """The gradients of `outputs`, weighted by `seed`, at every parameter they reach; what `flatten` takes.
+
+        A ValueError if they reach a parameter that is not the model's: it would never be trained.
         """
-        if group is None or len(group) == len(self.tasks):
-            vectors = [self.trunk_block.vector, self.heads]
-        else:
-            vectors = [self.trunk_block.vector, *(self.head_blocks[k].vector for k in group)]
-        return [vector for vector in vectors if vector.data.size]
+        found = sweep([outputs], [seed], (), self.heads.leaves)
+        for leaf in found:
+            if isinstance(leaf, Parameter) and leaf.owner is not self.layout:
+                raise ValueError(
+                    f"the losses depend on a parameter of shape {leaf.shape} that is not among the model's: a module "
+                    "must hold its layers in attributes (also in lists, tuples, dicts), from the start; nothing moved"
+                )
+        return found
 
-    def flatten(self, gradients: Mapping[Tensor, Array], group: Sequence[int] | None = None) -> list[Array]:
-        """A sweep's gradients as flat arrays, one for each of `blocks(group)`."""
-        everyone = group is None or len(group) == len(self.tasks)
-        group = range(len(self.tasks)) if group is None else group
-        flat = [self.trunk_block.flatten(gradients)] if self.trunk_block.size else []
-        return flat + self.flatten_heads(gradients, group, everyone)
+    def flatten(self, found: Mapping[Tensor, Array]) -> Array:
+        """A sweep's gradients as one array that lies like `vector`; 0 for parameters that it did not reach."""
+        parts = flatten(self.layout.trunk_parameters, found) + self.heads.gradients(found)
+        return joined(parts, self.vector.data)
 
-    def flatten_heads(self, gradients: Mapping[Tensor, Array], group: Sequence[int], together: bool) -> list[Array]:
-        """The heads' part of `flatten`: one array for all heads `together`, or one per task of the group."""
-        if not self.heads.data.size:
-            return []
-        if self.heads in gradients:
-            rows = gradients[self.heads]
-            return [rows] if together else [rows[k] for k in group]
-        parts = [self.head_blocks[k].flatten(gradients) for k in group if self.head_blocks[k].size]
-        if not together:
-            return parts
-        return [array_module(parts[0]).concatenate(parts).reshape(self.heads.shape)]
+    def flatten_trunk(self, found: Mapping[Tensor, Array]) -> Array:
+        """The trunk's part of `flatten`."""
+        return joined(flatten(self.layout.trunk_parameters, found), self.vector.data)
 
-    def head_vectors(self, group: Sequence[int]) -> list[Tensor]:
-        """The flat vectors of the heads of `group`, one each; heads without parameters are left out."""
-        return [self.head_blocks[k].vector for k in group if self.head_blocks[k].size]
-
-    def split_heads(self, heads: list[Array], group: Sequence[int]) -> list[list[Array]]:
-        """The heads' part of `flatten(…, group)` as one list per task, as `head_vectors([k])` has it."""
-        sizes = [self.head_blocks[k].size for k in group]
-        if heads and len(group) == len(self.tasks):
-            flat = heads[0].reshape(-1)
-            ends = np.cumsum(sizes).tolist()
-            heads = [flat[end - size : end] for size, end in zip(sizes, ends, strict=True) if size]
-        parts = iter(heads)
-        return [[next(parts)] if size else [] for size in sizes]
-
-    def constant(self, values: Sequence[float]) -> Array:
-        """An array of the model's dtype on the model's device, made once for the same values."""
-        key = tuple(values)
-        if key not in self._constants:
-            like = self.vector.data
-            self._constants[key] = to_device(np.array(key, dtype=like.dtype), device_of(like))
-        return self._constants[key]
+    def flatten_head(self, found: Mapping[Tensor, Array], task: int) -> Array:
+        """One head's part of `flatten`."""
+        return self.heads.gradient(found, task)
 
     def shared_parameters(self) -> list[Parameter]:
         """The trunk's parameters: weight, bias, weight, bias …"""
-        return list(self.trunk_block.parameters)
+        return list(self.layout.trunk_parameters)
 
     def task_parameters(self, name: str) -> list[Parameter]:
         """The parameters of one task's head."""
         choose("task", name, self.task_names, KeyError)
-        return list(self.head_blocks[self.task_names.index(name)].parameters)
+        return list(self.layout.head_parameters[self.task_names.index(name)])
 
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
         """Change the dtype ("float32", "float64") or the device ("cpu", "cuda") of all parameters, in place.
@@ -337,7 +278,7 @@ class SharedBottom:
         Returns the model. Optimizer memories made before hold the old dtype and device: make steps after this.
         """
         like = self.vector.data
-        self._pack(float_dtype(dtype) if dtype is not None else like.dtype, device or device_of(like))
+        self._lay_out(float_dtype(dtype) if dtype is not None else like.dtype, device or device_of(like))
         return self
 
     # ------------------------------------------------------------ files
@@ -361,9 +302,9 @@ class SharedBottom:
             parameter.data = state[key]
 
     def _named(self) -> list[tuple[str, Parameter]]:
-        named = [(f"trunk/{i}", p) for i, p in enumerate(self.trunk_block.parameters)]
-        for name, block in zip(self.task_names, self.head_blocks, strict=True):
-            named += [(f"heads/{name}/{i}", p) for i, p in enumerate(block.parameters)]
+        named = [(f"trunk/{i}", p) for i, p in enumerate(self.layout.trunk_parameters)]
+        for name, parameters in zip(self.task_names, self.layout.head_parameters, strict=True):
+            named += [(f"heads/{name}/{i}", p) for i, p in enumerate(parameters)]
         return named
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -384,8 +325,3 @@ class SharedBottom:
         model.to(dtype=next(iter(arrays.values())).dtype if arrays else None)
         model.load_state(arrays)
         return model
-
-
-def _sweeps(g: Array, value: Array) -> int:
-    """How many gradients `g` stacks in front of the axes of `value`."""
-    return math.prod(g.shape[: g.ndim - value.ndim])

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps.step import (
-    Stage,
-    Stages,
-    Step,
-    StepReport,
-    Undo,
-    join,
-    require_finite,
-    require_finite_gradients,
-    require_trunk_parameters,
-    weighted_gradients,
-)
+from tinymtl.steps.turns import Turns
 
 
-class Alternating(Step):
+class Alternating(Turns):
     """One task after another on the same minibatch, each with its own forward, backward, update and memory.
 
         for k in order:
@@ -66,54 +55,17 @@ class Alternating(Step):
         super().__init__(model, optimizer)
         self.moments = choose("moments", moments, ("per-task", "shared"))
         self.order = choose("order", order, ("fixed", "shuffled"))
-        self.rng = np.random.default_rng(rng)
-        tasks = range(len(model.tasks))
-        if moments == "per-task":
-            self.task_memories = [optimizer.init(model.blocks([k])) for k in tasks]
-        else:
-            require_trunk_parameters(model, "moments='shared' is one memory for the trunk", "use moments='per-task'")
-            self.trunk_memory = [optimizer.init([model.trunk_block.vector])]
-            self.task_memories = [optimizer.init(model.head_vectors([k])) for k in tasks]
+        if moments == "shared":
+            self.require_trunk("moments='shared' is one memory for the trunk", "use moments='per-task'")
+        if order == "shuffled":
+            self.memory["rng"] = np.random.default_rng(rng)
 
-    def stages(self, x: Any, targets: Any) -> Stages:
-        """For each task in turn: forward, gradient, update."""
-        model = self.model
-        before = model.passes.copy()
-        batch = model.read(x, targets)
-        order = range(len(model.tasks)) if self.order == "fixed" else self.rng.permutation(len(model.tasks)).tolist()
-        seen: list[Any] = [None] * len(model.tasks)
-        undo = Undo(model)
-        try:
-            for k in order:
-                z = model.represent(batch.x)
-                loss = model.losses(z, batch, [k])
-                yield Stage("forward", {"task": k, "Z": z.data, "losses": loss.data})
-                require_finite(loss.data, [model.task_names[k]])
-                seen[k] = loss.data
+    def groups(self) -> Sequence[list[int]]:
+        """One task at a time."""
+        tasks = len(self.model.tasks)
+        order = range(tasks) if self.order == "fixed" else self.memory["rng"].permutation(tasks).tolist()
+        return [[k] for k in order]
 
-                gradients = weighted_gradients(model, loss, model.constant([1.0]), [k])
-                yield Stage("gradient", {"task": k, "gradients": gradients})
-                require_finite_gradients(gradients)
-
-                self._update(k, gradients, undo)
-                yield Stage("update", {"task": k, "memory": model.task_names[k]})
-        except (Exception, KeyboardInterrupt):
-            undo.restore()
-            raise
-        return StepReport(join(seen), model.passes.since(before))
-
-    def _update(self, k: int, gradients: list[Any], undo: Undo) -> None:
-        undo.remember(self.task_memories, k)
-        if self.moments == "per-task":
-            self.optimizer.update(self.model.blocks([k]), gradients, self.task_memories[k])
-        else:
-            undo.remember(self.trunk_memory, 0)
-            self.optimizer.update([self.model.trunk_block.vector], gradients[:1], self.trunk_memory[0])
-            self.optimizer.update(self.model.head_vectors([k]), gradients[1:], self.task_memories[k])
-
-    def memories(self) -> dict[str, Any]:
-        """One memory per task, and with shared moments the trunk's."""
-        named = {f"task {k}": memory for k, memory in enumerate(self.task_memories)}
-        if self.moments == "shared":
-            named["trunk"] = self.trunk_memory[0]
-        return named
+    def owners(self, group: Sequence[int]) -> dict[str, Sequence[int]]:
+        """The task itself, or one memory for all."""
+        return {"" if self.moments == "shared" else self.model.task_names[group[0]]: group}

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from tinymtl.backend import Array
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps.step import (
-    Stage,
-    Stages,
-    Step,
-    StepReport,
-    require_finite,
-    require_finite_gradients,
-    weighted_gradients,
-)
+from tinymtl.steps.weighted import LossWeighted
 
 
-class Averaged(Step):
+class Averaged(LossWeighted):
     """One forward, one backward of the mean loss, one update: linear scalarisation.
 
     With weights w the loss is Σ wₖLₖ / Σ wₖ. Pascal et al. (2021, arXiv 2109.11678) compare against this; their
@@ -56,30 +48,10 @@ class Averaged(Step):
         w = _read_weights(model, weights)
         self.reduction = choose("reduction", reduction, ("mean", "sum"))
         self.weights = w / w.sum() if reduction == "mean" else w
-        self.memory = optimizer.init(model.blocks())
 
-    def stages(self, x: Any, targets: Any) -> Stages:
-        """forward, gradient, update."""
-        model = self.model
-        before = model.passes.copy()
-        batch = model.read(x, targets)
-
-        z = model.represent(batch.x)
-        losses = model.losses(z, batch)
-        yield Stage("forward", {"Z": z.data, "losses": losses.data})
-        require_finite(losses.data, model.task_names)
-
-        gradients = weighted_gradients(model, losses, model.constant(self.weights.tolist()))
-        yield Stage("gradient", {"weights": self.weights, "gradients": gradients})
-        require_finite_gradients(gradients)
-
-        self.optimizer.update(model.blocks(), gradients, self.memory)
-        yield Stage("update", {"memory": "all tasks"})
-        return StepReport(losses.data, model.passes.since(before), self.weights)
-
-    def memories(self) -> dict[str, Any]:
-        """One memory for all parameters."""
-        return {"memory": self.memory}
+    def weigh(self, L: Array) -> Array:
+        """wₖ / Σ wₖ, or wₖ."""
+        return self.weights
 
 
 def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, float] | None) -> np.ndarray:

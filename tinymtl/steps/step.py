@@ -1,28 +1,75 @@
-"""What every strategy shares: stages, the report, and the promise that bad input moves no parameter."""
+"""What every strategy shares: stages, the report, one memory, and the promise that bad input moves nothing."""
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, sweep
-from tinymtl.backend import Array, array_module, keep_freed_memory, to_device, to_host
+from tinymtl.autodiff import Tensor
+from tinymtl.autodiff.tensor import is_recording
+from tinymtl.backend import Array, array_module, keep_freed_memory, to_host
 from tinymtl.hull import MinNorm
+from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.shared_bottom import Passes, SharedBottom
-from tinymtl.optim import Optimizer
+from tinymtl.optim import RULES, Optimizer
+from tinymtl.steps.memory import from_arrays, kept, put_back, step_in_path, to_arrays
+
+
+@dataclass(slots=True)
+class Update:
+    """One update of the parameters, and all that led to it: filled from top to bottom while the step runs.
+
+    Attributes
+    ----------
+    group : list of int
+        The tasks whose losses make it, in the order of all that follows.
+    Z : Tensor (N, d)
+        The representation.
+    losses : array (len(group),)
+    at : "θ" or "Z"
+        Where gradients are weighed: at the trunk's parameters, or at the representation.
+    gradients : TaskGradients
+        The gₖ that are weighed: `[k]`, `.gram()`, `.combine(w)`. None for a strategy that weighs losses alone.
+    gram : array (K, K)
+        G = [gᵢ·gⱼ], in float64 on the host.
+    weights : array (len(group),)
+        Of every task's gradient in v.
+    solution : MinNorm or None
+        The weights' certificate, from a strategy that has one.
+    v : array (P,)
+        What the optimizer is given for the trunk: flat, in the order of the parameters.
+    memory : list of str
+        The parts of `step.memory` that the optimizer used.
+    """
+
+    group: list[int]
+    Z: Any = None
+    losses: Any = None
+    at: str = "θ"
+    gradients: TaskGradients | None = None
+    gram: Array | None = None
+    weights: Any = None
+    solution: Any = None
+    v: Any = None
+    memory: Sequence[str] | None = None
 
 
 class Stage(NamedTuple):
-    """One named stage of a step and the values that it has just computed."""
+    """One named stage of a step, and the update as far as it has come."""
 
     name: str
-    values: dict[str, Any]
+    update: Update
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What is known by now, by name."""
+        known = {field.name: getattr(self.update, field.name) for field in fields(Update)}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class StepReport:
@@ -33,7 +80,7 @@ class StepReport:
     losses : array (K,)
         In task order, on the host; each loss as seen just before its own update.
     weights : array (K,) or None
-        The weight of each task in the trunk's update; None where each task (or group) makes its own.
+        The weight of each task in the trunk's update; None for a step of several updates.
     min_norm : MinNorm or None
         The solution of the min-norm problem with its certificate.
     trunk_forwards, trunk_backwards, head_backwards : int
@@ -42,7 +89,7 @@ class StepReport:
 
     def __init__(self, losses: Array, passes: Passes, weights: Array | None = None, min_norm: MinNorm | None = None):
         self._losses = losses
-        self.weights = weights
+        self._weights = weights
         self.min_norm = min_norm
         self.trunk_forwards = passes.trunk_forwards
         self.trunk_backwards = passes.trunk_backwards
@@ -57,6 +104,11 @@ class StepReport:
             raise FloatingPointError(f"the loss of task {task} is {losses[task]}: go back to an earlier checkpoint")
         return losses
 
+    @property
+    def weights(self) -> Array | None:
+        """The weights (K,) on the host, or None."""
+        return None if self._weights is None else to_host(self._weights)
+
     def __repr__(self) -> str:
         losses = np.array2string(self.losses, precision=4, separator=", ")
         weights = (
@@ -68,23 +120,86 @@ class StepReport:
         )
 
 
-Stages = Generator[Stage, None, StepReport]
+Updates = Iterator[tuple[str, Update]]
 
 
 class Step:
     """A training strategy bound to a model and an optimizer rule.
 
-    Subclasses write `stages`, the algorithm from top to bottom; calling the step runs it to its end.
+    To write one, start from a template: `GradientWeighted` (weights from the gradients' inner products),
+    `LossWeighted` (weights from the losses) or `Turns` (several updates per minibatch). Only a strategy that none of
+    them fits writes `updates` itself:
+
+    - `updates(batch)` is the algorithm from top to bottom. It yields (name, update) after each stage, with an `Update`
+      that it fills on the way; the stage named "update" ends one, and there the parameters have moved.
+    - Parameters are moved by `self.move` alone, which keeps the optimizer's memories.
+    - Whatever the next step depends on besides the model stands in `self.memory`, a dict: generators, averages,
+      learned weights. Checkpoints, traces and the undo of a refused step read it and nothing else.
+
+    In return a strategy gets, without a line of its own: stages, the report with its pass counts, errors that name
+    the task if a loss or a gradient is not finite, and the promise that a step that fails has changed nothing.
+
+    Parameters
+    ----------
+    model : SharedBottom or an analytic problem
+    optimizer : optimizer rule
     """
 
+    one_update = True  #: Whether all tasks move together, once per minibatch.
+
     def __init__(self, model: SharedBottom, optimizer: Optimizer):
+        if not isinstance(model, SharedBottom):
+            raise TypeError(f"a step's model is a SharedBottom or an analytic problem, not {type(model).__name__}")
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(
+                f"a step's optimizer is a rule such as tinymtl.Adam(lr=1e-3), with init and update, not {optimizer!r}"
+            )
         self.model = model
         self.optimizer = optimizer
+        self.memory: dict[str, Any] = {}
+        # what an update of ours begins, it ends: copies to go back to are made only if something may fail afterwards
+        self._copies = not self.one_update or type(optimizer) not in RULES
+        self._before: _Before | None = None  # while a step runs
         keep_freed_memory()
 
-    def stages(self, x: Any, targets: Any) -> Stages:
-        """Run one step, pausing after each named stage; the generator's return value is the StepReport."""
-        raise NotImplementedError
+    def updates(self, batch: Any) -> Updates:
+        """The algorithm: yield (stage's name, update) on the way through each update."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it updates: write updates(self, batch)")
+
+    def stages(self, x: Any = None, targets: Any = None) -> Generator[Stage, None, StepReport]:
+        """Run one step, pausing after each named stage; the generator's return value is the StepReport.
+
+        A generator that is left before its end has updated what it has passed.
+        """
+        model = self.model
+        if not is_recording():
+            raise ValueError("a training step needs gradients, but this is a no_grad block: call it outside")
+        model.check_whole()
+        before = self._before = _Before(self)
+        done: list[Update] = []
+        try:
+            for name, update in self.updates(model.read(x, targets)):
+                yield Stage(name, update)
+                if name == "update":
+                    done.append(update)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            before.restore(self)
+            raise
+        finally:
+            if self._before is before:
+                self._before = None
+        return self._report(done, model.passes.since(before.passes))
+
+    def _report(self, done: list[Update], passes: Passes) -> StepReport:
+        if self.one_update:
+            (update,) = done
+            return StepReport(update.losses, passes, update.weights, update.solution)
+        xp = array_module(done[0].losses)
+        seen = {k: update.losses[i : i + 1] for update in done for i, k in enumerate(update.group)}
+        unseen = xp.full(1, np.nan, done[0].losses.dtype) if len(seen) < len(self.model.tasks) else None
+        return StepReport(xp.concatenate([seen.get(k, unseen) for k in range(len(self.model.tasks))]), passes)
 
     def __call__(self, x: Any = None, targets: Any = None) -> StepReport:
         """Run one step.
@@ -104,7 +219,8 @@ class Step:
             For input that does not fit the model.
         FloatingPointError
             For a loss or gradient that is not finite; for a loss it names the task. In every case nothing has moved.
-            On a GPU only MGDA and MGDA-UB look before the update; elsewhere `report.losses` does, when it is read.
+            On a GPU only strategies that weigh gradients look before the update; with others `report.losses` does,
+            when it is read.
         """
         stages = self.stages(x, targets)
         try:
@@ -115,117 +231,131 @@ class Step:
             report: StepReport = end.value
             return report
 
-    # The optimizer memories, by name: what a checkpoint must hold besides the parameters.
+    # ------------------------------------------------------------ what the templates use
 
-    def memories(self) -> dict[str, Any]:
-        """The optimizer memories of this strategy, by name."""
-        raise NotImplementedError
+    def move(self, memory: str, parts: Sequence[slice], gradients: Sequence[Array]) -> None:
+        """One update by the optimizer, of some parts of the model's vector, with its memory of that name."""
+        vector = self.model.vector.data
+        vectors = [Tensor(vector[part]) for part in parts]
+        if self._copies and self._before is not None:
+            self._before.keep(self, memory)
+        if memory not in self.memory:
+            self.memory[memory] = self.optimizer.init(vectors)
+        self.optimizer.update(vectors, gradients, self.memory[memory])
+
+    def require_trunk(self, why: str, instead: str) -> None:
+        """Raise a ValueError if the trunk has no parameters for the tasks to share."""
+        if not self.model.layout.trunk.stop:
+            raise ValueError(f"{why}, but this trunk has no parameters: {instead}")
+
+    def represent(self, batch: Any) -> Tensor:
+        """Z; a ValueError if the trunk has parameters but Z does not depend on them."""
+        model = self.model
+        z = model.represent(batch.x)
+        if not z.requires_grad and model.layout.trunk.stop:
+            raise ValueError(
+                "the trunk's output depends on none of its parameters (detached, or computed by NumPy?): "
+                "it would not learn; nothing was updated"
+            )
+        return z
+
+    # ------------------------------------------------------------ the memory in a file
 
     def state(self) -> dict[str, Array]:
-        """Everything that the next step depends on besides the parameters, as host arrays for a checkpoint."""
-        arrays: dict[str, Array] = {}
-        for name, memory in self.memories().items():
-            for field in fields(memory):
-                value = getattr(memory, field.name)
-                if isinstance(value, list):
-                    arrays |= {f"{name}/{field.name}/{i}": np.array(to_host(a)) for i, a in enumerate(value)}
-                else:
-                    arrays[f"{name}/{field.name}"] = np.array(value)
-        if hasattr(self, "rng"):
-            arrays["rng"] = np.array(json.dumps(self.rng.bit_generator.state))
-        return arrays
+        """The memory as named host arrays, for a checkpoint: all that the next step needs besides the model's."""
+        parts = [(step_in_path(name), part) for name, part in self.memory.items()]
+        return {path: array for name, part in parts for path, array in to_arrays(part, name)}
 
-    def load_state(self, state: dict[str, Array]) -> None:
+    def load_state(self, state: Mapping[str, Array]) -> None:
         """Go on from what `state` returned, for a step made with the same arguments.
 
-        Raises a ValueError, before anything changes, where `state` does not fit this step.
+        Raises a ValueError, before anything changes, if `state` does not fit this step.
         """
-        own = self.state()
-        if set(own) != set(state):
-            odd = sorted(set(own) ^ set(state))[0]
-            raise ValueError(f"the saved state is another step's: {odd!r} is in only one of the two")
-        for key, value in own.items():
-            if key != "rng" and state[key].shape != value.shape:
-                raise ValueError(f"{key!r} was saved with shape {state[key].shape}, this step has {value.shape}")
-        for name, memory in self.memories().items():
-            for field in fields(memory):
-                value = getattr(memory, field.name)
-                if isinstance(value, list):
-                    for i, a in enumerate(value):
-                        a[...] = to_device(
-                            state[f"{name}/{field.name}/{i}"], "cpu" if isinstance(a, np.ndarray) else "cuda"
-                        )
-                else:
-                    setattr(memory, field.name, state[f"{name}/{field.name}"].item())
-        if hasattr(self, "rng"):
-            self.rng.bit_generator.state = json.loads(str(state["rng"]))
+        names = list(dict.fromkeys(unquote(path.split("/")[0]) for path in state))
+        fresh = {name: self._fresh(name) for name in names if name not in self.memory}
+        odd = [name for name in self.memory if name not in names] or [n for n, part in fresh.items() if part is None]
+        if odd:
+            raise ValueError(f"the saved memory is another step's: {odd[0]!r} is in only one of the two")
+        memory = self.memory | fresh
+        saved = {name: from_arrays(memory[name], state, step_in_path(name)) for name in names}
+        self.memory |= fresh
+        for name, part in saved.items():
+            self.memory[name] = put_back(self.memory[name], part)
+
+    def _fresh(self, name: str) -> Any:
+        """A new memory of the optimizer for the parts that the name tells; None for another name."""
+        vector, layout = self.model.vector.data, self.model.layout
+        parts = {"all": slice(0, layout.size)} | {head_memory(self.model, k): part for k, part in enumerate(layout.heads)}
+        part = layout.trunk if name.startswith("trunk") else parts.get(name)
+        return None if part is None else self.optimizer.init([Tensor(vector[part])])
 
 
-class Undo:
-    """The way back for a step that updates several times: if one part fails, none has happened."""
-
-    def __init__(self, model: SharedBottom):
-        self._vector = model.vector.data
-        self._before = self._vector.copy()
-        self._memories: list[tuple[Any, Any, Any]] = []
-
-    def remember(self, memories: Any, key: Any) -> None:
-        """Keep a copy of `memories[key]`, which is about to change."""
-        memory = memories[key]
-        self._memories.append((memories, key, memory.copy() if hasattr(memory, "copy") else copy.deepcopy(memory)))
-
-    def restore(self) -> None:
-        """Put parameters and memories back."""
-        self._vector[...] = self._before
-        for memories, key, memory in reversed(self._memories):
-            memories[key] = memory
+def head_memory(model: SharedBottom, task: int) -> str:
+    """The name of the optimizer's memory for one head."""
+    return f"head of {model.task_names[task]}"
 
 
-def weighted_gradients(
-    model: SharedBottom, losses: Tensor, weights: Array, group: Sequence[int] | None = None
-) -> list[Array]:
-    """∇ Σ wₖ Lₖ for the trunk and the heads of `group`, one flat array for each of `model.blocks(group)`."""
-    return model.flatten(sweep([losses], [weights]), group)
+def is_optimizers(name: str) -> bool:
+    """Whether a part of a step's memory, by its name, is the optimizer's."""
+    return name == "all" or name.startswith(("trunk", "head of "))
 
 
-def join(parts: Sequence[Array]) -> Array:
-    """The losses of several turns, in task order, as one array."""
-    joined: Array = array_module(parts[0]).concatenate(parts)
-    return joined
-
-
-def require_finite(losses: Array, names: Sequence[str], what: str = "loss") -> None:
+def require_finite(values: Array, names: Sequence[str], what: str = "loss") -> None:
     """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite.
 
     Only on the host: looking at a number on a GPU would make every step wait for it. There `StepReport.losses`
     looks, when it is read.
     """
-    if not isinstance(losses, np.ndarray):
+    if not isinstance(values, np.ndarray):
         return
-    values = losses.tolist()
-    if math.isfinite(sum(values)):
+    numbers = values.tolist()
+    if math.isfinite(sum(numbers)):
         return
-    for name, value in zip(names, values, strict=True):
-        if not math.isfinite(value):
+    for name, number in zip(names, numbers, strict=True):
+        if not math.isfinite(number):
             raise FloatingPointError(
-                f"task {name!r}: its {what} is {value}; nothing was updated. "
+                f"task {name!r}: its {what} is {number}; nothing was updated. "
                 "Look for NaN or huge values in the batch, or lower the learning rate"
             )
 
 
-def require_finite_gradients(gradients: Iterable[Array]) -> None:
-    """Raise a FloatingPointError where a flat gradient on the host holds a NaN or an infinity."""
-    for gradient in gradients:
-        if not isinstance(gradient, np.ndarray):
-            return
-        g = gradient.reshape(-1)
-        if not math.isfinite(float(g.dot(g))) and not np.isfinite(g).all():
-            raise FloatingPointError(
-                "the gradient of a finite loss is not finite (a sqrt or log at 0?); nothing was updated"
-            )
+def require_finite_gradient(gradient: Array) -> None:
+    """Raise a FloatingPointError if a flat gradient on the host holds a NaN or an infinity."""
+    if not isinstance(gradient, np.ndarray):
+        return
+    if not math.isfinite(float(gradient.dot(gradient))) and not np.isfinite(gradient).all():
+        raise FloatingPointError(
+            "the gradient of a finite loss is not finite (a sqrt or log at 0?); nothing was updated"
+        )
 
 
-def require_trunk_parameters(model: SharedBottom, why: str, instead: str) -> None:
-    """Raise a ValueError where the trunk has no parameters for the tasks to share."""
-    if not model.trunk_block.size:
-        raise ValueError(f"{why}, but this trunk has no parameters: {instead}")
+class _Before:
+    """What a step that fails goes back to: parameters, memory, generators, pass counts."""
+
+    def __init__(self, step: Step):
+        model = step.model
+        self.passes = model.passes.copy()
+        self.names = list(step.memory)
+        self.generators = [(g, g.bit_generator.state) for g in model.generators]
+        self.vector: Array | None = None
+        self.parts = {name: kept(part) for name, part in step.memory.items() if not is_optimizers(name)}
+
+    def keep(self, step: Step, memory: str) -> None:
+        """Copy what an update is about to change."""
+        if self.vector is None:
+            self.vector = step.model.vector.data.copy()
+        if memory in self.names and memory not in self.parts:
+            self.parts[memory] = kept(step.memory[memory])
+
+    def restore(self, step: Step) -> None:
+        """Put everything back."""
+        model = step.model
+        if self.vector is not None:
+            model.vector.data[...] = self.vector
+        for name in [name for name in step.memory if name not in self.names]:
+            del step.memory[name]
+        for name, saved in self.parts.items():
+            step.memory[name] = put_back(step.memory[name], saved)
+        for generator, state in self.generators:
+            generator.bit_generator.state = state
+        model.passes.restore(self.passes)

@@ -9,20 +9,18 @@ nothing that is measured here can change what is trained.
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Generator
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import Tensor, sweep
+from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
-from tinymtl.steps import MGDAUB, Alternating, RandomGrouped, Stage, Step, StepReport
+from tinymtl.steps import Stage, Step, StepReport, Update
 from tinymtl.ties import rounding
 from tinymtl.tracing.record import Turn
 from tinymtl.tracing.result import Trace
@@ -78,7 +76,6 @@ def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[S
     batch = model.read(x, targets)
     watched: list[_Watched] = []
     stages = step.stages(x, targets)
-    seen: dict[str, Any] = {}
     watch = _Watched(step)
     while True:
         try:
@@ -86,12 +83,11 @@ def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[S
         except StopIteration as end:
             report: StepReport = end.value
             break
-        seen |= stage.values
         yield stage
         if stage.name == "update":  # a turn ends here
-            watch.end(step, seen)
+            watch.end(step, stage.update)
             watched.append(watch)
-            seen, watch = {}, _Watched(step)
+            watch = _Watched(step)
     with np.errstate(
         over="ignore", invalid="ignore"
     ):  # a step that was far too long may send a loss to infinity
@@ -103,7 +99,7 @@ def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[S
         task_names=list(model.task_names),
         x_shape=None if batch.x is None else tuple(batch.x.shape),
         dtype=str(model.vector.dtype),
-        heads_have_parameters=bool(model.heads.data.size),
+        heads_have_parameters=model.layout.size > model.layout.trunk.stop,
         losses=report.losses.astype(np.float64),
         weights=None if report.weights is None else np.array(report.weights, dtype=np.float64),
         min_norm=report.min_norm,
@@ -122,19 +118,19 @@ class _Watched:
         self.twin = _twin(step.model)
         self.before = to_host(step.model.vector.data).astype(np.float64)
         self.rounding = rounding(step.model.vector.dtype)
-        self.memories = _fingerprints(step)
 
-    def end(self, step: Step, seen: dict[str, Any]) -> None:
-        """Take what the stages said, and the parameters that the update left."""
-        tasks = len(step.model.tasks)
-        self.group = [seen["task"]] if "task" in seen else list(seen.get("group", range(tasks)))
-        self.weights, self.label = _weights(step, seen, self.group)
-        self.v = _trunk_gradient(step.model, seen)
-        self.gram = None if "G" not in seen else np.array(to_host(seen["G"]), dtype=np.float64)
-        self.space = "Z" if isinstance(step, MGDAUB) or not step.model.trunk_block.size else "θ"
+    def end(self, step: Step, update: Update) -> None:
+        """Take what the update says, and the parameters that it left."""
+        names = step.model.task_names
+        self.group = list(update.group)
+        self.weights = np.zeros(len(names))
+        self.weights[self.group] = to_host(update.weights)
+        self.label = _label(step, update, self.weights)
+        self.v = to_host(update.v).astype(np.float64)
+        self.gram = None if update.gram is None else np.array(update.gram)
+        self.space = update.at if self.v.size else "Z"
         self.after = to_host(step.model.vector.data).astype(np.float64)
-        now = _fingerprints(step)
-        self.touched = [_memory_label(step, name) for name in now if now[name] != self.memories[name]]
+        self.touched = list(update.memory or [])
 
     def measure(self, batch: Batch) -> Turn:
         """Losses and gradients as they were before the turn, and the losses after it."""
@@ -149,13 +145,10 @@ class _Watched:
         after = np.array([moved[k].item() for k in tasks])
 
         before, change = self.before, self.after - self.before
-        split = twin.trunk_block.size
-        ends = split + np.cumsum([block.size for block in twin.head_blocks])
-        head_changes = np.split(change[split:], ends[:-1] - split)
-        heads = np.split(before[split:], ends[:-1] - split)
+        trunk, heads = twin.layout.trunk, twin.layout.heads
         # rounding moves a loss itself, and every parameter that the update has left
-        terms = ((at_theta * before[:split]) ** 2).sum(axis=1)
-        terms += [((h * p) ** 2).sum() for h, p in zip(at_heads, heads, strict=True)]
+        terms = ((at_theta * before[trunk]) ** 2).sum(axis=1)
+        terms += [((h * before[part]) ** 2).sum() for h, part in zip(at_heads, heads, strict=True)]
         largest = np.fmax(abs(losses), np.where(np.isfinite(after), abs(after), 0.0))
         noise = (rounding() * largest + self.rounding * np.sqrt(terms)) / 4
         return Turn(
@@ -170,8 +163,8 @@ class _Watched:
             v_z=self.weights @ at_z,
             v=self.v,
             descent=at_theta @ self.v,
-            predicted_trunk=at_theta @ change[:split],
-            predicted_head=np.array([h @ d for h, d in zip(at_heads, head_changes, strict=True)]),
+            predicted_trunk=at_theta @ change[trunk],
+            predicted_head=np.array([h @ change[part] for h, part in zip(at_heads, heads, strict=True)]),
             actual=after - losses,
             memories=self.touched,
             noise=noise,
@@ -208,68 +201,26 @@ def _gradients(
     tasks = range(len(model.tasks))
     xp = array_module(z.data)
     at_z = np.zeros((len(tasks), z.size))
-    at_theta = np.zeros((len(tasks), model.trunk_block.size))
+    at_theta = np.zeros((len(tasks), model.layout.trunk.stop))
     at_heads = []
     for k in tasks:
-        found = sweep([losses[k]], [xp.ones_like(losses[k].data)])
-        at_heads.append(to_host(model.head_blocks[k].flatten(found)).astype(np.float64))
+        found = model.sweep(losses[k], xp.ones_like(losses[k].data))
+        at_heads.append(to_host(model.flatten_head(found, k)).astype(np.float64))
         if cut in found:
             at_z[k] = to_host(found[cut]).reshape(-1)
-            at_theta[k] = to_host(model.trunk_block.flatten(sweep([z], [found[cut]])))
+            at_theta[k] = to_host(model.flatten_trunk(model.sweep(z, found[cut])))
     return np.array([losses[k].item() for k in tasks]), at_z, at_theta, at_heads
 
 
-def _weights(step: Step, seen: dict[str, Any], group: list[int]) -> tuple[Array, str]:
-    """The weight of every task's gradient in the trunk's, and how to call it."""
+def _label(step: Step, update: Update, weights: Array) -> str:
+    """How to call an update's weights."""
     names = step.model.task_names
-    if "alpha" in seen:
-        return np.array(seen["alpha"], dtype=np.float64), "α"
-    if "weights" in seen:
-        weights = np.array(seen["weights"], dtype=np.float64)
-        return weights, "uniform" if (weights == weights[0]).all() else "weighted"
-    weights = np.zeros(len(names))
-    weights[group] = 1 / len(group) if getattr(step, "reduction", "sum") == "mean" else 1.0
-    if isinstance(step, RandomGrouped):
-        return weights, "group {" + ", ".join(names[k] for k in group) + "}"
-    return weights, f"task {names[group[0]]} only"
-
-
-def _trunk_gradient(model: SharedBottom, seen: dict[str, Any]) -> Array:
-    """What the optimizer was given for θ."""
-    if not model.trunk_block.size:
-        return np.zeros(0)
-    if "v" in seen:
-        parts = [seen["v"]]
-    else:  # flat arrays for the trunk and the heads; a list of such lists where every task updates its own memory
-        gradients = seen["gradients"]
-        parts = [part[0] for part in gradients] if isinstance(gradients[0], list) else [gradients[0]]
-    return np.sum([to_host(part).astype(np.float64) for part in parts], axis=0)
-
-
-def _fingerprints(step: Step) -> dict[str, bytes]:
-    """A digest of what every optimizer memory keeps of past gradients, not of its count of updates."""
-    digests = {}
-    for name, memory in step.memories().items():
-        digest = hashlib.blake2b()
-        for field in fields(memory):
-            value = getattr(memory, field.name)
-            for part in value if isinstance(value, list) else []:
-                digest.update(to_host(part).tobytes())
-        digests[name] = digest.digest()
-    return digests
-
-
-def _memory_label(step: Step, name: str) -> str:
-    """A memory's name with the tasks' names for their numbers: "task 0" → "left", "own 1" → "{left, right}"."""
-    kind, _, index = name.partition(" ")
-    names = step.model.task_names
-    if isinstance(step, Alternating) and kind == "task":
-        return names[int(index)]
-    if isinstance(step, RandomGrouped) and kind == "own":
-        if step.moments != "per-group":
-            return names[int(index)]
-        return "{" + ", ".join(names[k] for k in step.groups[int(index)]) + "}"
-    return "all" if name == "memory" else name
+    if not step.one_update:
+        group = ", ".join(names[k] for k in sorted(update.group))
+        return f"task {group} only" if len(update.group) == 1 else "group {" + group + "}"
+    if update.solution is not None:
+        return "α"
+    return "uniform" if (weights == weights[0]).all() else "weighted"
 
 
 def _plain_learning_rate(step: Step) -> float | None:
