@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinymtl.nn.functional import inner_products
 from tinymtl.backend import Array, array_module, is_array, to_host
 from tinymtl.checks import choose
+from tinymtl.nn.functional import inner_products
 
 EPS = float(np.finfo(np.float64).eps)
 LARGEST = 1e300  # beyond it, sums of K entries of a Gram matrix could overflow

@@ -6,7 +6,6 @@ import pytest
 from tinymtl import nn
 from tinymtl.autodiff.tensor import tensor
 
-
 # ---------------------------------------------------------------- a free parameter
 
 

@@ -8,7 +8,6 @@ import tinymtl as tm
 from tinymtl.steps.grouped import random_partition
 
 
-
 def trunk_memories(step):
     return [name for name in step.memory if name.startswith("trunk")]
 

@@ -16,7 +16,6 @@ from tinymtl.steps import STRATEGIES, Step
 #: What makes a step of one's own from (model, optimizer): a subclass of `Step`, or a function.
 Make = Callable[..., Step]
 
-
 SINGLE = "single"  #: One network per task, each trained alone: the reference.
 
 def label_of(strategy: str) -> str:

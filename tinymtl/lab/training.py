@@ -170,7 +170,8 @@ def _train_epoch(
             measuring += time.perf_counter() - before
             reports.append(step(*batch))
             before = time.perf_counter()
-            measurements.append((counter, *_measure(gradients, theta - step.model.vector.data[step.model.layout.trunk])))
+            moved = theta - step.model.vector.data[step.model.layout.trunk]
+            measurements.append((counter, *_measure(gradients, moved)))
             measuring += time.perf_counter() - before
         tick()
     sizes = [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]

@@ -146,7 +146,7 @@ class SharedBottom:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("layout", "vector", "heads", "generators")  # made again: a copy's parameters need a vector of their own
+        derived = ("layout", "vector", "heads", "generators")  # made again: a copy has a vector of its own
         return {key: value for key, value in vars(self).items() if key not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

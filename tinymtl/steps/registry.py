@@ -72,7 +72,9 @@ STRATEGIES: dict[str, Strategy] = {
     "mgda": Strategy("MGDA", MGDA, "all", "min-norm of ∇_θ Lₖ", "one", "f + K·b + K·h"),
     "mgda-ub": Strategy("MGDA-UB", MGDAUB, "all", "min-norm of ∇_Z Lₖ", "one", "f + b + K·h"),
     "alternating-shared": Strategy("alternating (shared)", _shared, "one at a time", "1", "one", "K·(f + b + h)"),
-    "alternating": Strategy("alternating (per task)", Alternating, "one at a time", "1", "one per task", "K·(f + b + h)"),
+    "alternating": Strategy(
+        "alternating (per task)", Alternating, "one at a time", "1", "one per task", "K·(f + b + h)"
+    ),
     "grouped": Strategy(
         "random groups", _grouped, "random groups of s", "1/s", "one per group", "⌈K/s⌉·(f + b) + K·h", draws=True
     ),

@@ -285,7 +285,8 @@ class Step:
     def _fresh(self, name: str) -> Any:
         """A new memory of the optimizer for the parts that the name tells; None for another name."""
         vector, layout = self.model.vector.data, self.model.layout
-        parts = {"all": slice(0, layout.size)} | {head_memory(self.model, k): part for k, part in enumerate(layout.heads)}
+        parts = {head_memory(self.model, k): part for k, part in enumerate(layout.heads)}
+        parts["all"] = slice(0, layout.size)
         part = layout.trunk if name.startswith("trunk") else parts.get(name)
         return None if part is None else self.optimizer.init([Tensor(vector[part])])
 

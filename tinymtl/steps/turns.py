@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.nn.functional import filled
 from tinymtl.backend import array_module
-from tinymtl.nn.shared_bottom import SharedBottom
+from tinymtl.nn.functional import filled
 from tinymtl.steps.step import Step, Update, Updates, head_memory, require_finite, require_finite_gradient
 
 
@@ -34,7 +33,8 @@ class Turns(Step):
 
         The owner's name, a task's or a group's, becomes that of the memory. "" is one memory for all turns.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say whose memory a turn uses: write owners(self, group)")
+        name = type(self).__name__
+        raise NotImplementedError(f"{name} does not say whose memory a turn uses: write owners(self, group)")
 
     def updates(self, batch: Any) -> Updates:
         """For each group in turn: forward, gradient, update."""
@@ -51,16 +51,19 @@ class Turns(Step):
 
             weight = 1 / len(group) if self.reduction == "mean" else 1.0
             now.weights = np.full(len(now.group), weight)
-            found = [model.sweep(loss, filled(xp, loss.size, weight, loss.dtype)) for loss in L]
-            gradients = [model.flatten_trunk(each) for each in found]
-            heads = {k: model.flatten_head(each, k) for tasks, each in zip(owners.values(), found) for k in tasks}
+            gradients, heads = [], {}
+            for tasks, loss in zip(owners.values(), L, strict=True):
+                found = model.sweep(loss, filled(xp, loss.size, weight, loss.dtype))
+                gradients.append(model.flatten_trunk(found))
+                heads |= {k: model.flatten_head(found, k) for k in tasks}
             for gradient in (*gradients, *heads.values()):
                 require_finite_gradient(gradient)
             now.v = gradients[0] if len(gradients) == 1 else xp.stack(gradients).sum(axis=0)
             yield "gradient", now
 
             # all gradients were taken at the same θ: if there are several owners, their updates add up
-            moves = [(f"trunk of {owner}" if owner else "trunk", trunk, g) for owner, g in zip(owners, gradients)]
+            names = [f"trunk of {owner}" if owner else "trunk" for owner in owners]
+            moves = [(name, trunk, gradient) for name, gradient in zip(names, gradients, strict=True)]
             moves += [(head_memory(model, k), model.layout.heads[k], g) for k, g in heads.items()]
             moves = [move for move in moves if move[2].size]
             for memory, part, gradient in moves:

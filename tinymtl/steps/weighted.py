@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.autodiff import sweep
 from tinymtl.backend import Array, array_module, to_host
 from tinymtl.checks import choose
 from tinymtl.nn.functional import inner_products
