@@ -309,7 +309,7 @@ def test_a_state_that_does_not_fit_changes_nothing(network, batch, bits):
     before = bits(step)
     others = [
         (tm.Averaged(network(2), tm.Adam()), "another step's: '.*' is in only one of the two"),
-        (tm.Alternating(network(2), tm.SGD(0.1, momentum=0.5)), "is not in the saved memory|is in only one of the two"),
+        (tm.Alternating(network(2), tm.SGD(0.1, momentum=0.5)), "another step's"),
         (tm.Alternating(network(2, classes=2), tm.Adam()), r"'head of t0/m/0' was saved with shape \(12,\)"),
     ]
     for other, sentence in others:

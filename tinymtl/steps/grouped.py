@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinymtl.checks import choose
+from tinymtl.checks import choose, whole_number
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.turns import Turns
@@ -74,9 +74,7 @@ class RandomGrouped(Turns):
     ):
         super().__init__(model, optimizer)
         tasks = len(model.tasks)
-        if not (isinstance(group_size, int | np.integer) and 1 <= group_size <= tasks):
-            raise ValueError(f"group_size must be a whole number from 1 to {tasks} (the tasks), got {group_size!r}")
-        self.group_size = int(group_size)
+        self.group_size = whole_number("group_size", group_size, 1, tasks)
         self.redraw = choose("redraw", redraw, ("run", "step"))
         moments = choose("moments", moments, ("per-group", "per-task", "shared"))
         self.moments = "per-task" if moments == "per-group" and redraw == "step" else moments

@@ -110,10 +110,15 @@ def from_arrays(value: Any, arrays: Mapping[str, Array], path: str) -> Any:
         if isinstance(value, np.random.Generator):
             _check_generator(value, decoded, path)
         return decoded
+    inside = list(dict.fromkeys(key[len(path) + 1 :].split("/")[0] for key in arrays if key.startswith(path + "/")))
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
+        for name in inside:
+            if name not in names:
+                raise ValueError(f"{f'{path}/{name}'!r} is in the saved memory alone: it is another step's")
         return {name: from_arrays(getattr(value, name), arrays, f"{path}/{name}") for name in names}
-    inside = list(dict.fromkeys(key[len(path) + 1 :].split("/")[0] for key in arrays if key.startswith(path + "/")))
+    if isinstance(value, list | tuple | dict) and value and not inside:
+        raise ValueError(f"{path!r} is not in the saved memory: it is another step's")
     if isinstance(value, list | tuple):
         old = [*value, *[None] * (len(inside) - len(value))]
         return [from_arrays(old[i], arrays, f"{path}/{i}") for i in range(len(inside))]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.backend import array_module
+from tinymtl.backend import Array, array_module
 from tinymtl.nn.functional import filled
 from tinymtl.steps.step import Step, Update, Updates, head_memory, require_finite, require_finite_gradient
 
@@ -51,7 +51,8 @@ class Turns(Step):
 
             weight = 1 / len(group) if self.reduction == "mean" else 1.0
             now.weights = np.full(len(now.group), weight)
-            gradients, heads = [], {}
+            gradients: list[Array] = []
+            heads: dict[int, Array] = {}
             for tasks, loss in zip(owners.values(), L, strict=True):
                 found = model.sweep(loss, filled(xp, loss.size, weight, loss.dtype))
                 gradients.append(model.flatten_trunk(found))
