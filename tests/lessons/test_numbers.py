@@ -80,8 +80,8 @@ def test_lesson_3_gradients_gram_and_angle():
     report = tm.MGDAUB(model, tm.SGD(lr=0.1))
     stages = {stage.name: stage.values for stage in report.stages(x, targets)}
     assert stages["task gradients"]["losses"].tolist() == [2, 0.5]
-    assert [stages["task gradients"]["g"][k].tolist() for k in range(2)] == [[[2, 2]], [[0, -1]]]
-    assert stages["gram"]["G"].tolist() == [[8, -2], [-2, 1]]
+    assert [stages["task gradients"]["gradients"][k].tolist() for k in range(2)] == [[[2, 2]], [[0, -1]]]
+    assert stages["gram"]["gram"].tolist() == [[8, -2], [-2, 1]]
     assert np.degrees(np.arccos(-2 / np.sqrt(8))) == pytest.approx(135, **CLOSE)
 
 
