@@ -598,8 +598,19 @@ def gram_with(i, j, value, K=3):
     ],
 )
 def test_bad_input(arguments, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
         min_norm(**arguments)
+
+
+@pytest.mark.parametrize("how", ["gradients", "gram"])
+def test_what_looks_like_an_array_and_says_more(how):
+    square = np.array([[2.0, 1.0], [1.0, 3.0]])
+    expected = min_norm(**{how: square})
+    for same in (square.view(np.matrix), square.astype(">f4"), square.tolist(), np.ma.masked_array(square)):
+        assert min_norm(**{how: same}).weights.tolist() == expected.weights.tolist()
+    for odd in (np.ma.masked_equal(square, 3.0), square + 0j, square.astype(str), {"a": square}):
+        with pytest.raises((ValueError, TypeError), match="masked cells|complex|text|is a dict"):
+            min_norm(**{how: odd})
 
 
 def test_a_gram_matrix_that_is_symmetric_up_to_rounding_is_taken():

@@ -74,3 +74,15 @@ def whole_number(what: str, given: Any, low: int, high: int | None = None, error
     if not is_whole or given < low or (high is not None and given > high):
         raise error(f"{what} is {given!r}: give {wanted}")
     return int(given)
+
+
+def require(what: str, given: Any, kind: type | tuple[type, ...], wanted: str) -> None:
+    """A TypeError unless `given` is an instance of `kind`.
+
+    >>> require("data", [1.0], dict, "a MultiTaskData, such as tinymtl.data.load('weather')")
+    Traceback (most recent call last):
+    TypeError: data is a list: give a MultiTaskData, such as tinymtl.data.load('weather')
+    """
+    if not isinstance(given, kind):
+        is_what = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+        raise TypeError(f"{what} is {is_what}: give {wanted}")

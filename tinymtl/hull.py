@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers
 from tinymtl.backend import Array, array_module, is_array, to_host
 from tinymtl.checks import choose
 from tinymtl.nn.functional import inner_products
@@ -347,10 +348,10 @@ def normalized_gram(gram: Array, losses: Array | Sequence[float] | None, how: st
 
 def _as_rows(gradients: Any) -> Array:
     """The gradients as one (K, n) float array, on their device."""
-    if is_array(gradients):
-        rows: Array = gradients
+    if not isinstance(gradients, list | tuple):
+        rows = as_numbers(gradients, "the array of gradients")
     else:
-        each = [g if is_array(g) else np.asarray(g) for g in gradients]
+        each = [as_numbers(g, f"gradient {k}") for k, g in enumerate(gradients)]
         for k, gradient in enumerate(each):
             if gradient.shape != each[0].shape:
                 raise ValueError(
@@ -360,8 +361,6 @@ def _as_rows(gradients: Any) -> Array:
         rows = array_module(each[0]).stack(each) if each else np.empty((0, 0))
     if rows.ndim < 2 or len(rows) == 0:
         raise ValueError(f"expected K ≥ 1 gradients as a (K, n) array or a list of arrays, got shape {rows.shape}")
-    if rows.dtype.kind not in "fiub":
-        raise ValueError(f"gradients must hold real numbers, got dtype {rows.dtype}")
     if rows.dtype.char not in "fd":  # float32 and float64 stay as they are
         rows = rows.astype(np.float64)
     return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)
@@ -384,9 +383,9 @@ def _fetch_gram(gradients: Any) -> Array:
 def _check_gram(gram: Any) -> Array:
     """`gram` on the host in float64: square, finite, symmetric, no negative square on the diagonal."""
     try:
-        G = np.asarray(to_host(gram), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("gram must be a (K, K) array of real numbers") from None
+        G = np.asarray(as_numbers(to_host(gram) if is_array(gram) else gram, "gram"), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"gram must be a (K, K) array of real numbers: {error}") from None
     if G.shape == (2, 2):  # the usual case in the time of one NumPy call; whatever fails is named below
         (g11, g12), (g21, g22) = G.tolist()
         if 0.0 <= g11 < LARGEST and 0.0 <= g22 < LARGEST and g12 == g21 and abs(g12) < LARGEST:

@@ -307,3 +307,19 @@ def test_scale_standardises_and_restores():
     np.testing.assert_allclose(standard.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(standard.std(0), 1, atol=1e-5)
     np.testing.assert_allclose(scale.restore(standard), values, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Split(np.zeros((2, 1)), {"a": [0, 1]}, ["a"]), "a task of a Split is a str: give a TaskSpec"),
+        (lambda: Split(np.zeros((2, 1)), {"a": [0, 1]}, EVEN), "tasks is a TaskSpec: give a list of TaskSpec"),
+        (lambda: MultiTaskData("a", [1.0], small_split(), small_split()), "train is a list: give a Split"),
+        (lambda: MultiTaskData("a", small_split(), small_split(), None), "test is a NoneType: give a Split"),
+        (lambda: TaskSpec(3, "binary", 1), "the name of a task is a int: give text"),
+        (lambda: TaskSpec("a", "binary", 1, missing="-1"), "missing of task 'a' is a str: give a number, such as -1"),
+    ],
+)
+def test_wrong_kinds_of_object(make, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        make()

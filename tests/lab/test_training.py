@@ -204,6 +204,21 @@ def test_a_loss_of_ones_own_needs_a_metric(pair):
         fit(tm.Averaged(tm.SharedBottom(model.trunk, tasks), ADAM), pair, epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda step, data: fit(step.model, data, 1), "step is a SharedBottom: give a strategy"),
+        (lambda step, data: fit(step, data.train.x, 1), "data is a ndarray: give a MultiTaskData"),
+        (lambda step, data: tm.lab.evaluate(step, data.test), "model is a Averaged: give a SharedBottom"),
+        (lambda step, data: tm.lab.evaluate(step.model, data), "split is a MultiTaskData: give a part of a data set"),
+        (lambda step, data: tm.lab.build(data.train, [4]), "data is a Split: give a MultiTaskData"),
+    ],
+)
+def test_wrong_kinds_of_object(pair, call, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        call(tm.Averaged(tm.lab.build(pair, [4]), ADAM), pair)
+
+
 # ------------------------------------------------------------ the bar
 
 

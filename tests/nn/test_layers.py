@@ -307,3 +307,15 @@ def test_sizes_that_cannot_be():
         nn.MLP([4])
     with pytest.raises(ValueError, match="at least 16 × 16 pixels, got 15"):
         nn.LeNet(image_size=15)
+
+
+@pytest.mark.parametrize("p", ["a", None, 1.0, -0.1, float("nan")])
+def test_a_dropout_probability_that_is_none(p):
+    for make in (nn.Dropout, lambda p: nn.LeNet(dropout=p)):
+        with pytest.raises(ValueError, match=r"a dropout probability lies in \[0, 1\), got"):
+            make(p)
+
+
+def test_an_mlp_of_one_number():
+    with pytest.raises(TypeError, match=r"sizes is a int: give a list such as \[144, 64, 64\]"):
+        nn.MLP(4)

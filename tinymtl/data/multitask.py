@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tinymtl.arrays import as_numbers, cast, check_same_rows, columns, marked_missing, without_gaps
 from tinymtl.backend import Array, array_module, device_of, to_device
-from tinymtl.checks import did_you_mean, whole_number
+from tinymtl.checks import did_you_mean, require, whole_number
 from tinymtl.data.scale import Scale
 
 KINDS = ("classes", "binary", "regression")
@@ -49,6 +50,9 @@ class TaskSpec:
     missing: float | None = None
 
     def __post_init__(self) -> None:
+        require("the name of a task", self.name, str, "text")
+        if self.missing is not None:
+            require(f"missing of task {self.name!r}", self.missing, Real, "a number, such as -1")
         if self.kind not in KINDS:
             raise ValueError(f"task {self.name!r} has kind {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
         if self.kind == "classes":
@@ -107,6 +111,9 @@ class Split:
     """
 
     def __init__(self, x: Any, targets: Mapping[str, Any], tasks: Sequence[TaskSpec]) -> None:
+        require("tasks", tasks, (list, tuple), "a list of TaskSpec")
+        for task in tasks:
+            require("a task of a Split", task, TaskSpec, "a TaskSpec, such as TaskSpec('digit', 'classes', 10)")
         self.tasks = list(tasks)
         self.x: Array = np.array(cast(as_numbers(x, "x"), np.float32, "x"))
         self.columns = tuple(map(str, columns(x) or ()))
@@ -246,6 +253,8 @@ class MultiTaskData:
         feature_names: Sequence[str] = (),
         feature_scale: Scale | None = None,
     ) -> None:
+        for part, split in (("train", train), ("validation", validation), ("test", test)):
+            require(part, split, Split, "a Split")
         self.name = name
         self.train, self.validation, self.test = train, validation, test
         self.tasks = train.tasks

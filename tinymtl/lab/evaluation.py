@@ -11,7 +11,7 @@ import numpy as np
 from tinymtl.arrays import marked_missing, without_gaps
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, to_host
-from tinymtl.checks import did_you_mean
+from tinymtl.checks import did_you_mean, require
 from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
 from tinymtl.lab.metrics import accuracy, r2
@@ -76,6 +76,8 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     >>> sorted(scores["even"])
     ['labelled', 'loss', 'metric']
     """
+    require("model", model, SharedBottom, "a SharedBottom")
+    require("split", split, Split, "a part of a data set, such as data.test")
     metrics = [metric_of(task) for task in model.tasks]
     targets = {task.name: _with_gaps(task, target_of(split, task.name)) for task in model.tasks}
     parts: dict[str, list[Array]] = {name: [] for name in targets}

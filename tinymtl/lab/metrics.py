@@ -20,6 +20,8 @@ def labelled_rows(prediction: Any, target: Any) -> tuple[Array, Array]:
     """Both on the host, without the rows whose target is missing."""
     prediction = as_numbers(to_host(prediction), "the prediction")
     target, there = without_gaps(as_numbers(to_host(target) if is_array(target) else target, "the target", gaps=True))
+    if prediction.ndim == 0 or target.ndim == 0 or len(prediction) != len(target):
+        raise ValueError(f"a prediction of shape {prediction.shape} for targets of shape {target.shape}")
     if there is None:
         return prediction, target
     rows = there.reshape(len(there), -1).all(axis=1)

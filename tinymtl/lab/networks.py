@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinymtl import nn
-from tinymtl.checks import did_you_mean, whole_number
+from tinymtl.checks import did_you_mean, require, whole_number
 from tinymtl.data import MultiTaskData
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 
@@ -50,6 +50,7 @@ def build(
     >>> [p.shape for p in model.shared_parameters()], [p.shape for p in model.task_parameters("left")]
     ([(144, 8), (8,)], [(8, 10), (10,)])
     """
+    require("data", data, MultiTaskData, "a MultiTaskData, such as tinymtl.data.load('weather')")
     names = [task.name for task in data.tasks]
     for name in tasks or []:
         if name not in names:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
-from tinymtl.checks import whole_number
+from tinymtl.checks import require, whole_number
 from tinymtl.data import MultiTaskData, Split
 from tinymtl.lab import checkpoint as checkpoints
 from tinymtl.lab.evaluation import evaluate, metric_of, target_of
@@ -92,6 +92,8 @@ def fit(
     >>> history.epochs, sum(history.trunk_forwards)  # 1097 rows are 18 minibatches of 64
     (2, 36)
     """
+    require("step", step, Step, "a strategy, such as tinymtl.MGDA(model, optimizer)")
+    require("data", data, MultiTaskData, "a MultiTaskData, such as tinymtl.data.load('weather')")
     model = step.model
     epochs = whole_number("epochs", epochs, 1)
     options = {"batch_size": batch_size, "evaluate_every": evaluate_every}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
 from tinymtl.autodiff import Tensor, ops
-from tinymtl.checks import whole_number
+from tinymtl.checks import require, whole_number
 from tinymtl.nn import functional
 from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Parameter
@@ -17,6 +19,12 @@ Rng = int | np.random.Generator
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Parameter:
     return Parameter(rng.uniform(-bound, bound, shape).astype(np.float32))
+
+
+def _probability(p: Any) -> float:
+    if not isinstance(p, Real) or not 0.0 <= float(p) < 1.0:
+        raise ValueError(f"a dropout probability lies in [0, 1), got {p!r}")
+    return float(p)
 
 
 class Linear(Module):
@@ -127,9 +135,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float, rng: Rng = 0):
-        if not 0.0 <= p < 1.0:
-            raise ValueError(f"a dropout probability lies in [0, 1), got {p}")
-        self.p, self.rng = p, np.random.default_rng(rng)
+        self.p, self.rng = _probability(p), np.random.default_rng(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
@@ -169,6 +175,7 @@ class MLP(Module):
     """
 
     def __init__(self, sizes: Sequence[int], rng: Rng = 0):
+        require("sizes", sizes, (list, tuple, np.ndarray), "a list such as [144, 64, 64]")
         if len(sizes) < 2:
             raise ValueError(f"an MLP needs at least two sizes (features in, width), got {list(sizes)}")
         rng = np.random.default_rng(rng)
@@ -206,8 +213,7 @@ class LeNet(Module):
     def __init__(
         self, image_size: int = 28, in_channels: int = 1, hidden: int = 50, dropout: float = 0.0, rng: Rng = 0
     ):
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"a dropout probability lies in [0, 1), got {dropout}")
+        dropout = _probability(dropout)
         side = ((image_size - 4) // 2 - 4) // 2
         if side < 1:
             raise ValueError(f"LeNet needs images of at least 16 × 16 pixels, got {image_size}")
