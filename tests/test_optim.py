@@ -380,21 +380,68 @@ def test_nothing_to_clip():
     assert p.data.tolist() == [1.0, 1.0]
 
 
-def test_a_step_is_clipped_over_the_whole_model_and_a_turn_over_its_trunk_and_head():
+def two_tasks():
+    heads = [tm.Task(n, tm.nn.Linear(4, 2, rng=k), tm.cross_entropy) for k, n in enumerate("ab")]
+    return tm.SharedBottom(tm.nn.MLP([3, 4]), heads).to("float64")
+
+
+def moved(make, clip_norm=None):
+    """What one step with rate 1 adds to the parameters; its parts are the trunk's and the two heads'."""
     x, y = np.random.default_rng(0).normal(size=(8, 3)), np.random.default_rng(1).integers(0, 2, (8, 2))
+    model = two_tasks()
+    before = model.vector.data.copy()
+    make(model, tm.SGD(1.0, clip_norm=clip_norm))(x, y)
+    return model.vector.data - before, [model.layout.trunk, *model.layout.heads]
 
-    def moved(make):
-        heads = [tm.Task(n, tm.nn.Linear(4, 2, rng=k), tm.cross_entropy) for k, n in enumerate("ab")]
-        model = tm.SharedBottom(tm.nn.MLP([3, 4]), heads).to("float64")
-        before = model.vector.data.copy()
-        make(model)(x, y)
-        return np.linalg.norm(model.vector.data - before)
 
-    sgd = tm.SGD(1.0, clip_norm=1e-3)
-    assert moved(lambda model: tm.Averaged(model, sgd)) == pytest.approx(1e-3, rel=0.02)  # 1e-6 beside ‖g‖
-    # two turns of length 1e-3: apart in the heads, and in the trunk they add up as they point
-    turns = moved(lambda model: tm.Alternating(model, sgd))
-    assert 1e-3 < turns < 2.001e-3
+@pytest.mark.parametrize("make", [tm.Averaged, tm.MGDA, tm.MGDAUB], ids=lambda make: make.__name__)
+def test_a_step_is_clipped_by_the_norm_of_the_whole_models_gradient(make):
+    g, _ = moved(make)
+    found, _ = moved(make, 0.01)
+    np.testing.assert_allclose(found, g * 0.01 / (np.linalg.norm(g) + 1e-6), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("memories", ["per-task", "shared"])
+def test_a_turn_is_clipped_by_the_norm_of_its_trunk_and_head(memories):
+    class Once(tm.Alternating):
+        def groups(self):
+            return [[0]]
+
+    make = lambda model, rule: Once(model, rule, memories)  # noqa: E731
+    g, (trunk, head, other) = moved(make)
+    found, _ = moved(make, 0.01)
+    np.testing.assert_allclose(found, g * 0.01 / (np.linalg.norm(g) + 1e-6), rtol=1e-12, atol=1e-15)
+    assert found[trunk].any() and found[head].any() and not found[other].any()
+
+
+def test_one_group_of_all_tasks_is_clipped_as_the_averaged_step():
+    found, _ = moved(lambda model, rule: tm.RandomGrouped(model, rule, 2), 0.01)
+    np.testing.assert_allclose(found, moved(tm.Averaged, 0.01)[0], rtol=1e-12, atol=1e-15)
+
+
+def test_with_a_memory_per_task_a_groups_tasks_are_clipped_apart():
+    """Each task's gradient of half the sum, trunk and head, is at most 0.01 long: as optimizers of their own."""
+    found, (trunk, *heads) = moved(lambda model, rule: tm.RandomGrouped(model, rule, 2, moments="per-task"), 0.01)
+    expected = np.zeros_like(found)
+    for k, head in enumerate(heads):
+        g, _ = moved(lambda model, rule, k=k: tm.Averaged(model, rule, weights=np.eye(2)[k] / 2, reduction="sum"))
+        expected[trunk] += g[trunk] * 0.01 / (np.linalg.norm(g) + 1e-6)
+        expected[head] += g[head] * 0.01 / (np.linalg.norm(g) + 1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_step_with_an_optimizer_of_ones_own_is_left_to_it():
+    class Own:
+        clip_norm = 0.5  # means what its author says
+
+        def init(self, parameters):
+            return {}
+
+        def update(self, parameters, gradients, memory):
+            for p, g in zip(parameters, gradients, strict=True):
+                p.data -= g
+
+    np.testing.assert_array_equal(moved(lambda m, _: tm.Alternating(m, Own()))[0], moved(tm.Alternating)[0])
 
 
 # ---------------------------------------------------------------- memories are values

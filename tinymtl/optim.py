@@ -9,13 +9,15 @@ The rules equal PyTorch's optimizers of the same name. They share two settings:
 counts its own updates, so with a memory per task t is how often that task has moved.
 
 `clip_norm` scales the gradients of one `update` by min(1, clip_norm / (‖g‖ + 1e-6)), ‖g‖ over all of them together,
-before anything else is done with them, as PyTorch's clip_grad_norm_. One `update` is what shares a memory: the whole
-model in the averaged step and in MGDA, the trunk and the heads of one turn where tasks or groups take turns. If the
-trunk and a head have memories of their own, each is an update of its own and is clipped by its own norm.
+before anything else is done with them, as PyTorch's clip_grad_norm_. In a strategy this is one gradient of the whole
+model or, if tasks or groups take turns, of one turn: of the trunk and the heads that move in it, though each has a
+memory of its own. If several memories of the trunk take part in a turn, each with its own tasks, they are clipped
+apart, as optimizers of their own would be.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -242,6 +244,18 @@ def rate_at(lr: Rate, t: int) -> float:
         For a rate that is negative or not finite; for one that is not a number.
     """
     return _number(f"the learning rate of update {t}", lr(t)) if callable(lr) else lr
+
+
+def clipped_together(rule: Optimizer, gradients: Sequence[Array]) -> tuple[Optimizer, Sequence[Array]]:
+    """The rule, and the parts of one gradient, for updates one by one: if it clips, clipped, and a rule that does not.
+
+    They are clipped by their joint norm: an update by itself would clip its part by that part's norm alone.
+    """
+    if not isinstance(rule, SGD | Adam) or rule.clip_norm is None or len(gradients) < 2:
+        return rule, gradients
+    plain = copy.copy(rule)
+    plain.clip_norm = None
+    return plain, clipped(gradients, rule.clip_norm)
 
 
 def clipped(gradients: Sequence[Array], clip_norm: float) -> list[Array]:

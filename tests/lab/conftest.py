@@ -31,8 +31,9 @@ def make_data(tasks=PAIR, rows=(70, 30, 40), features=5, name="made"):
 
 
 def with_dropout(data, seed=0):
-    """A network with a dropout mask in the trunk and one in a head, and its own stream for each."""
-    trunk = tm.nn.Sequential(tm.nn.MLP([data.features, 6], rng=seed), tm.nn.Dropout(0.3, rng=seed + 50))
+    """A network with batch normalisation, a dropout mask in the trunk and one in a head, its own stream for each."""
+    norm = tm.nn.BatchNorm1d(6)
+    trunk = tm.nn.Sequential(tm.nn.MLP([data.features, 6], rng=seed), norm, tm.nn.Dropout(0.3, rng=seed + 50))
     heads = [
         tm.nn.Sequential(tm.nn.Linear(6, task.outputs, rng=seed + 1 + k), *([tm.nn.Dropout(0.2, rng=7)] if k else []))
         for k, task in enumerate(data.tasks)

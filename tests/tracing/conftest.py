@@ -25,11 +25,12 @@ STRATEGIES = {
 }
 
 
-def network(dtype: str = "float64", dropout: float = 0.0, tasks: int = 3, rng: int = 0):
+def network(dtype: str = "float64", dropout: float = 0.0, tasks: int = 3, rng: int = 0, norm: bool = False):
     """A network with `tasks` heads that are not alike, and a batch: (model, x, targets)."""
     draw = np.random.default_rng(rng)
     masks = np.random.default_rng(100 + rng)  # one generator for the trunk's masks and all the heads'
-    trunk = tm.nn.Sequential(tm.nn.MLP([5, 6], draw), tm.nn.Dropout(dropout, masks))
+    norms = [tm.nn.BatchNorm1d(6)] if norm else []
+    trunk = tm.nn.Sequential(tm.nn.MLP([5, 6], draw), *norms, tm.nn.Dropout(dropout, masks))
     heads = [
         tm.nn.Sequential(tm.nn.Dropout(dropout, masks), tm.nn.Linear(6, 3, draw), tm.nn.Dropout(dropout, masks))
         if k % 2 == 0

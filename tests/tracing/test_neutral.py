@@ -1,4 +1,4 @@
-"""A traced step is a plain step: parameters, memories, random generators and counts, bit for bit."""
+"""A traced step is a plain step: parameters, buffers, memories, random generators and counts, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinymtl.nn import Dropout
 
 def state(step):
     """Everything that the next step depends on, as bytes."""
-    arrays = {"parameters": step.model.vector.data, **step.state()}
+    arrays = {"parameters": step.model.vector.data, **step.model.state(), **step.state()}
     found = {name: (array.dtype.str, array.tobytes()) for name, array in arrays.items()}
     for p in step.model.shared_parameters():
         assert np.shares_memory(p.data, step.model.vector.data)
@@ -52,6 +52,16 @@ def test_network_with_dropout(strategy, rule, dtype):
     _, x, targets = network(dtype, dropout=0.4)
     trace = compare(lambda: STRATEGIES[strategy](network(dtype, dropout=0.4)[0], RULES[rule]()), x, targets)
     assert trace.notes == []  # the copies drew the step's own masks
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_network_with_batch_norm_traced_in_evaluation(strategy):
+    """A step trains wherever it is called, and so do the copies that it is measured on."""
+    _, x, targets = network(dropout=0.4, norm=True)
+    make = lambda: STRATEGIES[strategy](network(dropout=0.4, norm=True)[0], tm.Adam(0.01))  # noqa: E731
+    with tm.nn.evaluating():
+        trace = compare(make, x, targets)
+    assert trace.notes == []
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

@@ -16,6 +16,7 @@ from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
 from tinymtl.lab.metrics import accuracy, r2
 from tinymtl.nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, loss_of_labelled, mse_loss
+from tinymtl.nn.mode import evaluating
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 
 
@@ -47,7 +48,8 @@ def metric_of(task: Task) -> Callable[[Array, Array], float]:
 def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dict[str, Score]:
     """Each task's loss and metric on a part of a data set, over the rows that are labelled for it.
 
-    Nothing of the model changes: no parameter, pass count or random state; dropout is off.
+    Nothing of the model changes: no parameter, buffer, pass count or random state. Modules are in evaluation: dropout
+    is off, batch normalisation takes its running values.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     metrics = [metric_of(task) for task in model.tasks]
     targets = {task.name: _with_gaps(task, target_of(split, task.name)) for task in model.tasks}
     parts: dict[str, list[Array]] = {name: [] for name in targets}
-    with undisturbed(model), np.errstate(all="ignore"):  # of a diverged network: infinite, no warning
+    with undisturbed(model), evaluating(), np.errstate(all="ignore"):  # of a diverged network: infinite, no warning
         for start in range(0, len(split), rows_at_once):
             for name, prediction in model.predict(split.x[start : start + rows_at_once]).items():
                 parts[name].append(prediction)

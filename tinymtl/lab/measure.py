@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module
-from tinymtl.nn.shared_bottom import SharedBottom
+from tinymtl.nn import training
+from tinymtl.nn.shared_bottom import BeforeForward, SharedBottom
 
 
 def generators(model: SharedBottom) -> list[np.random.Generator]:
@@ -19,15 +20,12 @@ def generators(model: SharedBottom) -> list[np.random.Generator]:
 
 @contextmanager
 def undisturbed(model: SharedBottom) -> Iterator[None]:
-    """Within it a model may be run; afterwards its pass counts and its random generators are as they were."""
-    passes = model.passes.copy()
-    states = [(generator, generator.bit_generator.state) for generator in generators(model)]
+    """Within it a model may be run; afterwards its pass counts, random generators and buffers are as they were."""
+    before = BeforeForward(model)
     try:
         yield
     finally:
-        model.passes.restore(passes)
-        for generator, state in states:
-            generator.bit_generator.state = state
+        before.restore()
 
 
 def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
@@ -55,7 +53,7 @@ def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
     array([[ 2.,  2.],
            [ 0., -1.]])
     """
-    with undisturbed(model):
+    with undisturbed(model), training():
         z = model.represent((batch := model.read(x, targets)).x)
         _, at_z, _ = model.task_gradients(z, batch)
         rows = [model.flatten_trunk(model.sweep(z, at_z[k])) for k in range(len(model.tasks))]

@@ -10,15 +10,15 @@ from typing import Any, Self
 import numpy as np
 
 from tinymtl.autodiff import Tensor, no_grad, record, sweep
-from tinymtl.backend import Array, device_of, to_host
+from tinymtl.backend import Array, device_of, to_device, to_host
 from tinymtl.checks import choose
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
 from tinymtl.nn.heads import SeparateHeads, StackedHeads, TaskGradients, sweeps, why_separate
 from tinymtl.nn.layout import Layout, flatten, joined
 from tinymtl.nn.mode import evaluating
-from tinymtl.nn.module import Module
-from tinymtl.nn.parameters import Parameter, float_dtype
+from tinymtl.nn.module import Module, held
+from tinymtl.nn.parameters import Buffer, Parameter, float_dtype
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,24 @@ class Passes:
         """Count on from `earlier`."""
         self.trunk_forwards, self.trunk_backwards = earlier.trunk_forwards, earlier.trunk_backwards
         self.head_backwards = earlier.head_backwards
+
+
+class BeforeForward:
+    """What a forward changes besides computing Z: a model's pass counts, random generators and buffers, as they are."""
+
+    def __init__(self, model: SharedBottom):
+        self.model = model
+        self.passes = model.passes.copy()
+        self.generators = [(generator, generator.bit_generator.state) for generator in model.generators]
+        self.buffers = [(buffer, buffer.data.copy()) for buffer in model.buffers.values()]
+
+    def restore(self) -> None:
+        """Put them back."""
+        self.model.passes.restore(self.passes)
+        for generator, state in self.generators:
+            generator.bit_generator.state = state
+        for buffer, values in self.buffers:
+            buffer.data = values
 
 
 class SharedBottom:
@@ -132,10 +150,14 @@ class SharedBottom:
             if self.separate_because is None
             else SeparateHeads(self.tasks, self.layout, self.passes)
         )
-        self.generators = [g for module in self._modules() for g in module.generators()]
+        self.generators = [g for _, module in self._modules() for g in module.generators()]
+        #: What the modules keep but do not learn, by path: "trunk/layers.1.running_mean".
+        self.buffers = {f"{name}/{path}": b for name, module in self._modules() for path, b in held(module, Buffer)}
+        for buffer in self.buffers.values():
+            buffer.to(self.vector.dtype, device_of(self.vector.data))
 
-    def _modules(self) -> list[Module]:
-        return [self.trunk, *(task.head for task in self.tasks)]
+    def _modules(self) -> list[tuple[str, Module]]:
+        return [("trunk", self.trunk), *((f"heads/{task.name}", task.head) for task in self.tasks)]
 
     def __repr__(self) -> str:
         heads = "stacked" if self.separate_because is None else f"separate, because {self.separate_because}"
@@ -146,7 +168,7 @@ class SharedBottom:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("layout", "vector", "heads", "generators")  # made again: a copy has a vector of its own
+        derived = ("layout", "vector", "heads", "generators", "buffers")  # made again: a copy has a vector of its own
         return {key: value for key, value in vars(self).items() if key not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -273,7 +295,7 @@ class SharedBottom:
         return list(self.layout.head_parameters[self.task_names.index(name)])
 
     def to(self, dtype: Any = None, device: str | None = None) -> Self:
-        """Change the dtype ("float32", "float64") or the device ("cpu", "cuda") of all parameters, in place.
+        """Change the dtype ("float32", "float64") or the device ("cpu", "cuda") of parameters and buffers, in place.
 
         Returns the model. Optimizer memories made before hold the old dtype and device: make steps after this.
         """
@@ -284,22 +306,29 @@ class SharedBottom:
     # ------------------------------------------------------------ files
 
     def state(self) -> dict[str, Array]:
-        """A copy of every parameter on the host: "trunk/0", "trunk/1", "heads/left/0" …"""
-        return {key: np.array(to_host(p.data)) for key, p in self._named()}
+        """A copy of every parameter and buffer on the host.
+
+        Parameters are called "trunk/0", "trunk/1", "heads/left/0" …, buffers by their path in the modules,
+        "trunk/layers.1.running_mean".
+        """
+        return {key: np.array(to_host(kept.data)) for key, kept in self._kept().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Take every parameter's values from `state`, which must have just this model's keys and shapes."""
-        named = dict(self._named())
-        if set(named) != set(state):
-            odd = sorted(set(named) ^ set(state))[0]
+        """Take all values from `state`, which must have just this model's keys and shapes."""
+        kept = self._kept()
+        if set(kept) != set(state):
+            odd = sorted(set(kept) ^ set(state))[0]
             raise ValueError(f"the saved parameters are another network's: {odd!r} is in only one of the two")
-        for key, parameter in named.items():
-            if state[key].shape != parameter.shape:
-                raise ValueError(f"{key!r} was saved with shape {state[key].shape}, this model has {parameter.shape}")
-            if state[key].dtype.kind != "f":
-                raise ValueError(f"{key!r} was saved as {state[key].dtype}, parameters are floats")
-        for key, parameter in named.items():
-            parameter.data = state[key]
+        for key, own in kept.items():
+            if state[key].shape != own.data.shape:
+                raise ValueError(f"{key!r} was saved with shape {state[key].shape}, this model has {own.data.shape}")
+            if state[key].dtype.kind != own.data.dtype.kind:
+                raise ValueError(f"{key!r} was saved as {state[key].dtype}, this model has {own.data.dtype}")
+        for key, own in kept.items():
+            own.data = to_device(np.array(to_host(state[key]), own.data.dtype), device_of(own.data))
+
+    def _kept(self) -> dict[str, Parameter | Buffer]:
+        return dict(self._named()) | self.buffers
 
     def _named(self) -> list[tuple[str, Parameter]]:
         named = [(f"trunk/{i}", p) for i, p in enumerate(self.layout.trunk_parameters)]
@@ -308,12 +337,12 @@ class SharedBottom:
         return named
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all parameters to `path`, an .npz file (never pickle): written beside it, then renamed."""
+        """Write all parameters and buffers to `path`, an .npz file (never pickle): written beside it, then renamed."""
         save_arrays(path, self.state())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], trunk: Module, tasks: Sequence[Task]) -> Self:
-        """`SharedBottom(trunk, tasks)` with the parameters that `save` wrote to `path`.
+        """`SharedBottom(trunk, tasks)` with the parameters and buffers that `save` wrote to `path`.
 
         Raises
         ------
@@ -322,6 +351,6 @@ class SharedBottom:
         """
         model = cls(trunk, tasks)
         arrays = load_arrays(path)
-        model.to(dtype=next(iter(arrays.values())).dtype if arrays else None)
+        model.to(dtype=next((array.dtype for array in arrays.values() if array.dtype.kind == "f"), None))
         model.load_state(arrays)
         return model

@@ -15,8 +15,9 @@ from tinymtl.autodiff.tensor import is_recording
 from tinymtl.backend import Array, array_module, keep_freed_memory, to_host
 from tinymtl.hull import MinNorm
 from tinymtl.nn.heads import TaskGradients
-from tinymtl.nn.shared_bottom import Passes, SharedBottom
-from tinymtl.optim import RULES, Optimizer
+from tinymtl.nn.mode import is_training, training
+from tinymtl.nn.shared_bottom import BeforeForward, Passes, SharedBottom
+from tinymtl.optim import RULES, Optimizer, clipped_together
 from tinymtl.steps.memory import from_arrays, kept, put_back, step_in_path, to_arrays
 
 
@@ -178,7 +179,8 @@ class Step:
         before = self._before = _Before(self)
         done: list[Update] = []
         try:
-            for name, update in self.updates(model.read(x, targets)):
+            updates = self.updates(model.read(x, targets))
+            for name, update in updates if is_training() else _in_training(updates):
                 yield Stage(name, update)
                 if name == "update":
                     done.append(update)
@@ -190,7 +192,7 @@ class Step:
         finally:
             if self._before is before:
                 self._before = None
-        return self._report(done, model.passes.since(before.passes))
+        return self._report(done, model.passes.since(before.forward.passes))
 
     def _report(self, done: list[Update], passes: Passes) -> StepReport:
         if self.one_update:
@@ -233,15 +235,19 @@ class Step:
 
     # ------------------------------------------------------------ what the templates use
 
-    def move(self, memory: str, parts: Sequence[slice], gradients: Sequence[Array]) -> None:
-        """One update by the optimizer, of some parts of the model's vector, with its memory of that name."""
-        vector = self.model.vector.data
-        vectors = [Tensor(vector[part]) for part in parts]
-        if self._copies and self._before is not None:
-            self._before.keep(self, memory)
-        if memory not in self.memory:
-            self.memory[memory] = self.optimizer.init(vectors)
-        self.optimizer.update(vectors, gradients, self.memory[memory])
+    def move(self, *moves: tuple[str, slice, Array]) -> None:
+        """Let the optimizer update parts of the model's vector: (its memory's name, the part, the gradient) for each.
+
+        The parts are those of one gradient: a rule with `clip_norm` takes the norm of all of them together.
+        """
+        rule, gradients = clipped_together(self.optimizer, [gradient for _, _, gradient in moves])
+        for (memory, part, _), gradient in zip(moves, gradients, strict=True):
+            vectors = [Tensor(self.model.vector.data[part])]
+            if self._copies and self._before is not None:
+                self._before.keep(self, memory)
+            if memory not in self.memory:
+                self.memory[memory] = self.optimizer.init(vectors)
+            rule.update(vectors, [gradient], self.memory[memory])
 
     def require_trunk(self, why: str, instead: str) -> None:
         """Raise a ValueError if the trunk has no parameters for the tasks to share."""
@@ -330,14 +336,23 @@ def require_finite_gradient(gradient: Array) -> None:
         )
 
 
+def _in_training(updates: Updates) -> Updates:
+    """`updates`, run in training mode; whoever asks for them keeps the mode that they are in."""
+    while True:
+        with training():
+            try:
+                stage = next(updates)
+            except StopIteration:
+                return
+        yield stage
+
+
 class _Before:
-    """What a step that fails goes back to: parameters, memory, generators, pass counts."""
+    """What a step that fails goes back to: parameters, memory, and what its forwards changed."""
 
     def __init__(self, step: Step):
-        model = step.model
-        self.passes = model.passes.copy()
+        self.forward = BeforeForward(step.model)
         self.names = list(step.memory)
-        self.generators = [(g, g.bit_generator.state) for g in model.generators]
         self.vector: Array | None = None
         self.parts = {name: kept(part) for name, part in step.memory.items() if not is_optimizers(name)}
 
@@ -357,6 +372,4 @@ class _Before:
             del step.memory[name]
         for name, saved in self.parts.items():
             step.memory[name] = put_back(step.memory[name], saved)
-        for generator, state in self.generators:
-            generator.bit_generator.state = state
-        model.passes.restore(self.passes)
+        self.forward.restore()

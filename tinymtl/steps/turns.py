@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.backend import Array, array_module
+from tinymtl.backend import array_module
 from tinymtl.nn.functional import filled
 from tinymtl.steps.step import Step, Update, Updates, head_memory, require_finite, require_finite_gradient
 
@@ -51,23 +51,21 @@ class Turns(Step):
 
             weight = 1 / len(group) if self.reduction == "mean" else 1.0
             now.weights = np.full(len(now.group), weight)
-            gradients: list[Array] = []
-            heads: dict[int, Array] = {}
-            for tasks, loss in zip(owners.values(), L, strict=True):
+            turn = []  # of each owner, the trunk's and its heads': memory's name, part of the vector, gradient
+            for (owner, tasks), loss in zip(owners.items(), L, strict=True):
                 found = model.sweep(loss, filled(xp, loss.size, weight, loss.dtype))
-                gradients.append(model.flatten_trunk(found))
-                heads |= {k: model.flatten_head(found, k) for k in tasks}
-            for gradient in (*gradients, *heads.values()):
-                require_finite_gradient(gradient)
+                moves = [(f"trunk of {owner}" if owner else "trunk", trunk, model.flatten_trunk(found))]
+                moves += [(head_memory(model, k), model.layout.heads[k], model.flatten_head(found, k)) for k in tasks]
+                for _, _, gradient in moves:
+                    require_finite_gradient(gradient)
+                turn.append(moves)
+            gradients = [moves[0][2] for moves in turn]
             now.v = gradients[0] if len(gradients) == 1 else xp.stack(gradients).sum(axis=0)
             yield "gradient", now
 
             # all gradients were taken at the same θ: if there are several owners, their updates add up
-            names = [f"trunk of {owner}" if owner else "trunk" for owner in owners]
-            moves = [(name, trunk, gradient) for name, gradient in zip(names, gradients, strict=True)]
-            moves += [(head_memory(model, k), model.layout.heads[k], g) for k, g in heads.items()]
-            moves = [move for move in moves if move[2].size]
-            for memory, part, gradient in moves:
-                self.move(memory, [part], [gradient])
-            now.memory = [memory for memory, _, _ in moves]
+            turn = [[move for move in moves if move[2].size] for moves in turn]
+            for moves in turn:
+                self.move(*moves)
+            now.memory = [memory for moves in turn for memory, _, _ in moves]
             yield "update", now

@@ -101,7 +101,7 @@ class GradientWeighted(Step):
             gradient[trunk.stop :] *= self._per_head_parameter(w, gradient)
         require_finite_gradient(gradient)  # G shows neither the heads' gradients nor, at Z, the trunk's
 
-        self.move("all", [slice(0, gradient.size)], [gradient])
+        self.move(("all", slice(0, gradient.size), gradient))
         now.memory = ["all"]
         yield "update", now
 
@@ -208,7 +208,7 @@ class LossWeighted(Step):
         now.v = gradient[model.layout.trunk]
         yield "gradient", now
 
-        self.move("all", [slice(0, gradient.size)], [gradient])
+        self.move(("all", slice(0, gradient.size), gradient))
         self.learn(L.data, w)
         now.memory = ["all"]
         yield "update", now

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.nn import training
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
@@ -187,10 +188,11 @@ def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tenso
     """Z, Z as a leaf of its own, and every loss from there, in training as the step's own forward."""
     if batch.x is not None:
         batch = model.read(batch.x, dict(zip(model.task_names, batch.targets, strict=True)))
-    z = model.represent(batch.x)
-    cut = z.detach()
-    cut.requires_grad = True
-    return z, cut, {k: model.losses(cut, batch, [k]) for k in order}
+    with training():
+        z = model.represent(batch.x)
+        cut = z.detach()
+        cut.requires_grad = True
+        return z, cut, {k: model.losses(cut, batch, [k]) for k in order}
 
 
 def _gradients(
