@@ -121,7 +121,7 @@ def _is_there(module: str) -> bool:
 
 def _add_compare_parser(commands: Any) -> None:
     from tinymtl.data import NAMES
-    from tinymtl.lab.strategies import STRATEGIES
+    from tinymtl.steps import STRATEGIES
 
     parser = commands.add_parser(
         "compare",

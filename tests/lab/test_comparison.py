@@ -12,7 +12,7 @@ import pytest
 import tinymtl as tm
 from tests.lab.conftest import MIXED, make_data
 from tinymtl.data import TaskSpec
-from tinymtl.lab import Comparison, History, Result, Run, compare, execute, report, results
+from tinymtl.lab import Comparison, History, Result, Run, compare, execute, report, results, strategies
 from tinymtl.lab.results import DataFacts
 from tinymtl.lab.statistics import Interval, mean_interval
 
@@ -343,6 +343,16 @@ def test_own_strategies_share_processes(tmp_path):
     shared.save(tmp_path)
     content = json.loads((tmp_path / "results.json").read_text())
     assert {entry["run"]["strategy"] for entry in content["runs"]} == {"single", "twice", "MGDA(normalize='l2')"}
+
+
+def test_what_is_in_the_registry_goes_by_its_name_there():
+    asked = [tm.Alternating, tm.STRATEGIES["grouped"], tm.MGDA, "mgda"]
+    own = [tm.RandomGrouped, partial(tm.STRATEGIES["mgda"], normalize="l2")]
+    assert list(strategies.chosen(asked)) == ["mgda", "alternating", "grouped"]
+    assert list(strategies.chosen(own + asked))[3:] == ["RandomGrouped", "MGDA(normalize='l2')"]
+    assert list(strategies.chosen(None)) == list(strategies.chosen(list(tm.STRATEGIES))) == list(tm.STRATEGIES)
+    assert list(strategies.chosen("mgda")) == list(strategies.chosen(tm.MGDA)) == ["mgda"]
+    assert list(strategies.chosen(["single", "mgda"])) == ["mgda"]
 
 
 def no_step(model, optimizer):

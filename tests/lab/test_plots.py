@@ -10,7 +10,7 @@ import tinymtl as tm
 from tests.lab.test_comparison import SINGLE, constructed
 from tinymtl.lab import History, plots
 from tinymtl.lab.statistics import mean_interval
-from tinymtl.lab.strategies import STRATEGIES
+from tinymtl.steps import STRATEGIES
 
 
 def history(metrics, losses=None):

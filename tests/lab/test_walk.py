@@ -11,8 +11,8 @@ import pytest
 
 import tinymtl as tm
 from tinymtl.lab import walk as module
-from tinymtl.lab.strategies import STRATEGIES
 from tinymtl.lab.walk import add_walk_parser, hand_example
+from tinymtl.steps import STRATEGIES
 
 
 def run(*arguments):

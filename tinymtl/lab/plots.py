@@ -14,7 +14,8 @@ from tinymtl.backend import Array
 from tinymtl.data import TaskSpec
 from tinymtl.lab.history import History
 from tinymtl.lab.statistics import mean_interval
-from tinymtl.lab.strategies import SINGLE, STRATEGIES, label_of
+from tinymtl.lab.strategies import SINGLE, label_of
+from tinymtl.steps import STRATEGIES
 
 FONT = 11
 

@@ -23,7 +23,8 @@ from tinymtl.lab import plots, report
 from tinymtl.lab.metrics import mean_delta
 from tinymtl.lab.runs import Result
 from tinymtl.lab.statistics import Interval, mean_interval
-from tinymtl.lab.strategies import SINGLE, STRATEGIES, label_of
+from tinymtl.lab.strategies import SINGLE, label_of
+from tinymtl.steps import STRATEGIES
 from tinymtl.text import ruled
 from tinymtl.ties import CLOSE, first_smallest, nudged, settled
 

@@ -11,12 +11,13 @@ import numpy as np
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps import STRATEGIES, Step
+from tinymtl.steps import STRATEGIES, Step, Strategy
 
 #: What makes a step of one's own from (model, optimizer): a subclass of `Step`, or a function.
 Make = Callable[..., Step]
 
 SINGLE = "single"  #: One network per task, each trained alone: the reference.
+
 
 def label_of(strategy: str) -> str:
     """What tables and figures call a strategy; one of one's own goes by its name.
@@ -35,7 +36,8 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
     Parameters
     ----------
     steps : names, classes and functions of (model, optimizer), default all of the registry
-        A class or function goes by its name; a `functools.partial` also by its keywords.
+        A class or function goes by its name, a `functools.partial` also by its keywords; a class of the registry,
+        such as `tinymtl.MGDA`, is the registry's.
 
     Returns
     -------
@@ -51,8 +53,8 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
     --------
     >>> import tinymtl as tm
     >>> from functools import partial
-    >>> list(chosen(["mgda", "averaged", partial(tm.MGDA, normalize="l2")]))
-    ['averaged', 'mgda', "MGDA(normalize='l2')"]
+    >>> list(chosen(["mgda-ub", tm.Averaged, partial(tm.MGDA, normalize="l2")]))
+    ['averaged', 'mgda-ub', "MGDA(normalize='l2')"]
     >>> chosen(["mgda_ub"])
     Traceback (most recent call last):
     ValueError: unknown strategy 'mgda_ub': did you mean 'mgda-ub'?
@@ -66,6 +68,10 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
         if not callable(item):
             names.add(SINGLE if item == SINGLE else choose("strategy", item, STRATEGIES))
             continue
+        registered = [name for name, entry in STRATEGIES.items() if item is entry or item is entry.make]
+        if registered:
+            names.update(registered)
+            continue
         name = _name_of(item)
         if name in STRATEGIES or name == SINGLE or own.get(name, item) is not item:
             raise ValueError(f"two strategies are called {name!r}: give yours a name of its own")
@@ -77,6 +83,8 @@ def _name_of(make: Make) -> str:
     if isinstance(make, functools.partial):
         words = [repr(value) for value in make.args] + [f"{key}={value!r}" for key, value in make.keywords.items()]
         return f"{_name_of(make.func)}({', '.join(words)})"
+    if isinstance(make, Strategy):
+        return make.label
     name = str(getattr(make, "__name__", type(make).__name__))
     if name == "<lambda>":
         raise ValueError("a lambda has no name for the table: write `def`, or give functools.partial(a class, …)")

@@ -16,12 +16,12 @@ from tinymtl.checks import choose, listed
 from tinymtl.data import load
 from tinymtl.hull import MinNorm
 from tinymtl.lab.networks import build
-from tinymtl.lab.strategies import SINGLE, STRATEGIES
+from tinymtl.lab.strategies import SINGLE
 from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 from tinymtl.optim import SGD
-from tinymtl.steps import Stage
+from tinymtl.steps import STRATEGIES, Stage
 from tinymtl.steps.step import Step
 from tinymtl.tracing import Trace, traced_stages
 from tinymtl.tracing.numerals import clean, short, vector
