@@ -30,7 +30,7 @@ PARTLY = {  # per assignment, answers with one mistake each: the points and the 
         {"order": 5, "reuse": 2, "unbroadcast": 2, "derivatives": 4, "losses": 0},
         {
             "reuse": "before all of it has arrived",
-            "unbroadcast": "only the axes added in front are summed",
+            "unbroadcast": "axes of size 1 are left stretched",
             "losses": "a wrong sweep gives (question 2)",
         },
     ),
@@ -45,7 +45,7 @@ PARTLY = {  # per assignment, answers with one mistake each: the points and the 
         {
             "two_tasks": "not limited to 0 … 1",
             "stationary": "compared with ‖v‖ itself",
-            "worksheet": "a: this is the weight of g2",
+            "worksheet": "a: the weight of g1: this is the weight of g2",
         },
     ),
     "A3": (
@@ -62,7 +62,7 @@ PARTLY = {  # per assignment, answers with one mistake each: the points and the 
         },
         {"z_gradients": 4, "ub_weights": 0, "one_pass": 1, "moments": 5, "partitions": 0, "passes": 2},
         {
-            "ub_weights": "averaged over the batch first",
+            "ub_weights": "averaged, or added up, over the batch",
             "one_pass": "one trunk pass per task",
             "partitions": "nothing is drawn",
         },

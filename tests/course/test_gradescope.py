@@ -52,7 +52,7 @@ def test_a_submission_there(autograder, submit):
     questions = ASSIGNMENTS["A2"].questions
     assert [(test["name"], test["max_score"]) for test in found["tests"]] == [(q.title, q.points) for q in questions]
     assert [test["score"] for test in found["tests"]] == [3, 7, 3, 5]
-    assert "hint: the weight is not limited to 0 … 1" in found["tests"][0]["output"]
+    assert "the weight is not limited to 0 … 1" in found["tests"][0]["output"]
     assert "4 points, is marked by hand" in found["output"]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tinymtl
-from tinymtl.course.assignment import Case
 from tinymtl.course.grader.sandbox import Limits, Worker
+from tinymtl.course.question import Case
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
 HULL = PACKAGE / "hull.py"

@@ -9,9 +9,9 @@ import pytest
 from tests.course.conftest import SOURCES
 from tinymtl.course import grade, points
 from tinymtl.course.answers.interval import paired_interval, t_975, verdict
-from tinymtl.course.answers.study import evidence, figure_data, well_formed
-from tinymtl.course.assignment import Reply
+from tinymtl.course.answers.study import evidence, figure_data, form_problem
 from tinymtl.course.notebook import read_notebook
+from tinymtl.course.question import Reply
 
 
 def rows(method, metrics, lr=0.01, tuning=((0.003, 0.5), (0.01, 0.6))):
@@ -93,7 +93,7 @@ def broken():
         {"metric": float("nan")},
         {"metric": 1.5},
         {"metric": True},
-        {"seed": 1.0},
+        {"seed": 1.5},
         {"lr": -0.1},
         {"lr": float("inf")},
     ):
@@ -110,14 +110,14 @@ def broken():
 
 @pytest.mark.parametrize("wrong", list(broken()), ids=range(21))
 def test_a_broken_log_earns_nothing(wrong):
-    assert not well_formed(wrong)
+    assert form_problem(wrong)
     assert earned(wrong) == 0
 
 
 def test_the_log_is_read_from_the_notebook_s_own_output(submit, notebook, tmp_path):
     """The grader repeats no training: what counts is the log on show, the last one if there are several."""
     path = submit("ana", "A4")
-    assert well_formed(read_notebook(path).saved["run_log"])
+    assert not form_problem(read_notebook(path).saved["run_log"])
     unseen = submit("ben", "A4", {"log": "run_log = []"})  # the cell that ran is another matter than its output
     assert [one.marks["log"].points for one in grade("A4", [path, unseen])] == [6, 6]
     nothing = grade("A4", [submit("cleo", "A4", blank=True)])[0]

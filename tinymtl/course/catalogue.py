@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tinymtl.checks import choose
-from tinymtl.course.answers.adjoints import DERIVATIVES, UNBROADCAST
 from tinymtl.course.answers.groups import PARTITIONS, PASSES
 from tinymtl.course.answers.interval import INTERVAL
 from tinymtl.course.answers.moments import MOMENTS
 from tinymtl.course.answers.order import ORDER
 from tinymtl.course.answers.representation import ONE_PASS, UB_WEIGHTS, Z_GRADIENTS
+from tinymtl.course.answers.shapes import DERIVATIVES, UNBROADCAST
 from tinymtl.course.answers.study import FIGURE, LOG, evidence
 from tinymtl.course.answers.tape import LOSSES, REUSE
 from tinymtl.course.answers.weights import K_TASKS, STATIONARY, TWO_TASKS, WORKSHEET

@@ -1,18 +1,23 @@
-"""Random groups of tasks, and what a step of each strategy costs."""
+"""Random groups of tasks, and what a step of each strategy costs. Lesson 8."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinymtl.course.assignment import Case, Mistake, Property, Question, Reply
+from tinymtl.course.marking import described, numbers
+from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, variables
+from tinymtl.course.worker.values import Unordered
 from tinymtl.steps.grouped import random_partition
 
-Rng = np.random.Generator
 Groups = frozenset[frozenset[int]]
-DRAWS = 300
+Sampler = Callable[[int, int, int], Any]
+DRAWS = 600
+UNLIKELY = 41.4  # a χ² of two degrees of freedom beyond this: once in 10⁹ fair samplers
 
 
 def random_groups(tasks: int, group_size: int, seed: int) -> list[list[int]]:
@@ -20,102 +25,166 @@ def random_groups(tasks: int, group_size: int, seed: int) -> list[list[int]]:
     return random_partition(tasks, group_size, np.random.default_rng(seed))
 
 
-def as_partition(value: Any, tasks: int, group_size: int) -> Groups | None:
-    """The partition without its order, or None where it is none: every task once, only one group smaller.
+def _members(value: Any) -> list[list[int]] | None:
+    """The groups as lists of whole numbers, or None if they are none. Sets will do: a group has no order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list | tuple | np.ndarray) or getattr(value, "ndim", 1) == 0:
+        return None
+    groups = []
+    for group in value:
+        found = numbers(list(group) if isinstance(group, Unordered) else group)
+        if found is None or found.ndim != 1 or (found != np.round(found)).any():
+            return None
+        groups.append(found.astype(int).tolist())
+    return groups
 
-    >>> as_partition([[2, 0], [1]], 3, 2) == frozenset({frozenset({0, 2}), frozenset({1})})
-    True
-    >>> as_partition([[0], [1], [2]], 3, 2) is None
-    True
+
+def partition_problem(value: Any, tasks: int, group_size: int) -> str:
+    """What keeps a value from being a partition: every task once, all groups full except at most one.
+
+    >>> partition_problem([[2, 0], [1]], 3, 2), partition_problem([[0], [2]], 3, 2)
+    ('', 'with 3 tasks in groups of 2 some task is in no group')
     """
-    groups = (
-        [group.tolist() if isinstance(group, np.ndarray) else group for group in value]
-        if isinstance(value, list | np.ndarray)
-        else []
-    )
-    if not groups or not all(isinstance(group, list) for group in groups):
-        return None
+    groups = _members(value)
+    these = f"with {tasks} tasks in groups of {group_size}"
+    if groups is None:
+        return f"the answer should be a list of groups, each a list of task numbers; it is {described(value)}"
     members = [task for group in groups for task in group]
-    if any(type(task) is not int for task in members) or sorted(members) != list(range(tasks)):
-        return None
-    sizes = sorted((len(group) for group in groups), reverse=True)
+    if members and not set(members) <= set(range(tasks)):
+        if sorted(members) == list(range(1, tasks + 1)):
+            return "the tasks are called 0 … tasks − 1; these are counted from 1"
+        return "the tasks are called 0 … tasks − 1, and something else is in a group"
+    if len(members) > len(set(members)):
+        return "some task is in two groups: shuffle all tasks once and cut, instead of drawing every group anew"
     full, rest = divmod(tasks, group_size)
-    if sizes != [group_size] * full + [rest] * bool(rest):
-        return None
-    return frozenset(frozenset(group) for group in groups)
+    wanted = [group_size] * full + [rest] * bool(rest)
+    sizes = sorted((len(group) for group in groups), reverse=True)
+    if len(members) < tasks:
+        dropped = rest and sizes == [group_size] * full
+        return f"{these} some task is in no group" + (": the rest makes a smaller group of its own" if dropped else "")
+    if sizes == wanted:
+        return ""
+    if len(groups) == group_size != len(wanted):
+        return "group_size is how many tasks are in a group, not how many groups there are"
+    if 0 in sizes:
+        return f"{these} one group is empty: leave it out"
+    text = " + ".join(map(str, wanted))
+    return (
+        f"{these} the sizes are {text}: one smaller group takes the whole rest; yours are {' + '.join(map(str, sizes))}"
+    )
 
 
-def _partitions(cases: list[Case], replies: list[Reply]) -> list[Groups | None]:
-    return [as_partition(reply.value, *case.arguments[:2]) for case, reply in zip(cases, replies, strict=True)]  # type: ignore[index]
+def _as_groups(value: Any) -> Groups:
+    return frozenset(frozenset(group) for group in _members(value) or [])
 
 
-def _valid_and_drawn(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
-    """Every reply is a partition, and for each number of tasks more than one of them turns up."""
-    found = _partitions(cases, replies)
-    kinds: dict[Any, set[Groups | None]] = {}
-    for case, groups in zip(cases, found, strict=True):
-        kinds.setdefault(case.arguments[:2], set()).add(groups)  # type: ignore[index]
-    several = all(len(kinds[tasks, size]) > 1 for tasks, size in kinds if 1 < size < tasks)
-    return None not in found and several
+def _partition(case: Case, reply: Reply, right: Reply) -> str:
+    return partition_problem(reply.value, *case.arguments[:2])  # type: ignore[index]
 
 
-def _repeatable(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
+_SAME = "every seed gives the same groups: shuffle the tasks, with a generator made from seed"
+
+
+def _drawn(cases: list[Case], replies: list[Reply]) -> str:
+    """For each number of tasks more than one partition turns up."""
+    kinds: dict[Any, set[Groups]] = {}
+    for case, reply in zip(cases, replies, strict=True):
+        kinds.setdefault(case.arguments[:2], set()).add(_as_groups(reply.value))  # type: ignore[index]
+    alike = [
+        f"{tasks} tasks in groups of {size}"
+        for tasks, size in kinds
+        if len(kinds[tasks, size]) == 1 and 1 < size < tasks
+    ]
+    return f"with {alike[0]} every seed gives the same groups" if alike else ""
+
+
+def _repeatable(cases: list[Case], replies: list[Reply]) -> str:
     """The first half of the replies is the second half again, and not all of one half are alike."""
-    found = _partitions(cases, replies)
+    found = [_as_groups(reply.value) for reply in replies]
     half = len(found) // 2
-    return None not in found and found[:half] == found[half:] and len(set(found[:half])) > 1
+    if found[:half] != found[half:]:
+        return "the same seed gives different groups: make the generator from seed, inside the function"
+    return _SAME if len(set(found[:half])) == 1 else ""
 
 
-def _uniform(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
-    """The three partitions of four tasks in pairs: each within 4.5 standard deviations of a third of the draws."""
-    found = _partitions(cases, replies)
-    counts = Counter(found)
-    spread = 4.5 * (DRAWS * (1 / 3) * (2 / 3)) ** 0.5
-    return None not in found and all(abs(count - DRAWS / 3) < spread for count in counts.values())
+def _uniform(cases: list[Case], replies: list[Reply]) -> str:
+    """The three partitions of four tasks in pairs come equally often."""
+    counts = sorted(Counter(_as_groups(reply.value) for reply in replies).values())
+    counts = [0] * (3 - len(counts)) + counts
+    usual = len(cases) / 3
+    if sum((count - usual) ** 2 for count in counts) / usual < UNLIKELY:
+        return ""
+    if len(cases) in counts:
+        return _SAME
+    missing = "some of the three pairings of four tasks never comes: shuffle all, and cut; " if 0 in counts else ""
+    text = ", ".join(map(str, counts[:-1]))
+    return (
+        f"{missing}the three pairings come {text} and {counts[-1]} times in {len(cases)}, not each a third of the time"
+    )
 
 
 def _seeds(rng: Rng, count: int) -> list[int]:
     return rng.choice(2**31, size=count, replace=False).tolist()
 
 
-def _sizes(rng: Rng) -> list[Case]:
-    sizes = [(4, 2), (6, 3), (5, 2), (7, 3), (3, 1), (4, 4), (5, 4)]
-    return [Case("random_groups", (tasks, size, seed)) for tasks, size in sizes for seed in _seeds(rng, 6)]
+def _sizes(called: str) -> Callable[[Rng], list[Case]]:
+    """Cases of many sizes, each with so many seeds that a fair sampler draws one partition alone once in 10⁷ times."""
+    sizes = {(4, 2): 16, (6, 3): 10, (5, 2): 8, (7, 3): 8, (3, 1): 1, (4, 4): 1, (5, 4): 12, (8, 5): 6, (3, 2): 16}
+    return lambda rng: [
+        Case(called, (tasks, size, seed)) for (tasks, size), draws in sizes.items() for seed in _seeds(rng, draws)
+    ]
 
 
-def _twice(rng: Rng) -> list[Case]:
-    cases = [Case("random_groups", (8, 3, seed)) for seed in _seeds(rng, 6)]
-    return cases + cases
+def _twice(called: str) -> Callable[[Rng], list[Case]]:
+    def draw(rng: Rng) -> list[Case]:
+        cases = [Case(called, (8, 3, seed)) for seed in _seeds(rng, 6)]
+        return cases + cases
+
+    return draw
+
+
+def _parts(called: str) -> tuple[Part, ...]:
+    return (
+        Part(
+            "every task in one group, only one group smaller, more than one partition in sight",
+            _sizes(called),
+            1,
+            problem=_partition,
+            together=_drawn,
+        ),
+        Part(
+            "the same seed gives the same groups, another seed others",
+            _twice(called),
+            1,
+            problem=_partition,
+            together=_repeatable,
+        ),
+        Part(
+            "four tasks in pairs: each of the three partitions a third of the time",
+            lambda rng: [Case(called, (4, 2, seed)) for seed in _seeds(rng, DRAWS)],
+            2,
+            problem=_partition,
+            together=_uniform,
+        ),
+    )
+
+
+def _in_order(tasks: int, group_size: int, seed: int) -> list[list[int]]:
+    return [list(range(i, min(i + group_size, tasks))) for i in range(0, tasks, group_size)]
 
 
 PARTITIONS = Question(
     "partitions",
     "Random groups",
     "a list of lists of task numbers",
-    (
-        Property(
-            "every task in one group, only one group smaller, more than one partition in sight",
-            1,
-            _sizes,
-            _valid_and_drawn,
-        ),
-        Property("the same seed gives the same groups, another seed others", 1, _twice, _repeatable),
-        Property(
-            "four tasks in pairs: each of the three partitions a third of the time",
-            2,
-            lambda rng: [Case("random_groups", (4, 2, seed)) for seed in _seeds(rng, DRAWS)],
-            _uniform,
-        ),
-    ),
+    _parts("random_groups"),
     {"random_groups": random_groups},
-    (
-        Mistake(
-            "nothing is drawn: the groups follow the numbers of the tasks",
-            "random_groups",
-            lambda tasks, size, seed: [list(range(i, min(i + size, tasks))) for i in range(0, tasks, size)],
-        ),
-    ),
+    (Mistake("nothing is drawn: the groups follow the numbers of the tasks", "random_groups", _in_order),),
 )
+
+
+# What a step costs
 
 
 def pass_counts(strategy: str, tasks: int, group_size: int) -> list[int]:
@@ -131,15 +200,47 @@ def pass_counts(strategy: str, tasks: int, group_size: int) -> list[int]:
     return [*trunk, tasks]
 
 
-def _counts(*strategies: str) -> Any:
+def _counts(*strategies: str) -> Callable[[Rng], list[Case]]:
     def draw(rng: Rng) -> list[Case]:
         cases = []
-        for tasks in rng.choice(np.arange(3, 41), size=4, replace=False).tolist():
-            size = int(rng.integers(2, tasks))
+        for tasks in [*rng.choice(np.arange(3, 41), size=4, replace=False).tolist(), 7]:
+            size = int(rng.choice([s for s in range(2, tasks) if tasks % s]))  # a rest is left over
             cases += [Case("pass_counts", (strategy, tasks, size)) for strategy in strategies]
-        return [*cases, *(Case("pass_counts", (strategy, 7, 3)) for strategy in strategies)]
+        return [cases[i] for i in rng.permutation(len(cases))]
 
     return draw
+
+
+_WHY: dict[tuple[str, int], str] = {
+    ("averaged", 0): "the averaged step runs the trunk forward once",
+    ("averaged", 1): "the averaged loss is one number, and goes back through the trunk once",
+    ("mgda", 0): "MGDA takes all gradients at one point, so the trunk runs forward once",
+    ("mgda", 1): "MGDA needs every task's own gradient at the trunk: one backward pass per task",
+    ("mgda-ub", 0): "MGDA-UB takes all gradients at one point, so the trunk runs forward once",
+    ("mgda-ub", 1): "MGDA-UB goes back through the trunk once, not once per task: that is its point",
+    ("alternating", 0): (
+        "the alternating step computes the trunk anew for every task, since the one before has just moved it"
+    ),
+    ("alternating", 1): "every task's turn goes back through the trunk once",
+    ("grouped", 0): "every group's turn runs the trunk forward once",
+    ("grouped", 1): "a group's mean loss goes back through the trunk once, however many tasks are in the group",
+}
+_ROUND_UP = "the last, smaller group is forgotten: the number of groups is rounded up"
+
+
+def _counted(case: Case, reply: Reply, right: Reply) -> str:
+    """What is true of the numbers that are wrong."""
+    strategy, tasks, size = case.arguments  # type: ignore[misc]
+    given = numbers(reply.value)
+    if given is None or given.size != 3 or not np.isfinite(given).all():
+        return f"pass_counts gives back {described(reply.value)} for {strategy!r}; asked for: three whole numbers"
+    said = []
+    for place, (one, other) in enumerate(zip(given.ravel(), right.value, strict=True)):
+        if one != other and strategy == "grouped" and place < 2 and one in (tasks // size, tasks / size):
+            said.append(_ROUND_UP)
+        elif one != other:
+            said.append(_WHY.get((strategy, place), "every task's head goes back once in a step, in every strategy"))
+    return "; ".join(dict.fromkeys(said))
 
 
 PASSES = Question(
@@ -147,30 +248,71 @@ PASSES = Question(
     "What a step costs",
     "three whole numbers",
     (
-        Property("averaged, MGDA and MGDA-UB", 1, _counts("averaged", "mgda", "mgda-ub")),
-        Property("alternating and grouped", 1, _counts("alternating", "grouped")),
+        Part("averaged, MGDA and MGDA-UB", _counts("averaged", "mgda", "mgda-ub"), 1, problem=_counted),
+        Part("alternating and grouped", _counts("alternating", "grouped"), 1, problem=_counted),
     ),
     {"pass_counts": pass_counts},
-    (
-        Mistake(
-            "the last, smaller group is forgotten: the number of groups is rounded up",
-            "pass_counts",
-            lambda s, k, n: [k // n, k // n, k] if s == "grouped" else pass_counts(s, k, n),
-        ),
-        Mistake(
-            "MGDA-UB goes back through the trunk once, not once per task: that is its point",
-            "pass_counts",
-            lambda s, k, n: pass_counts("mgda" if s == "mgda-ub" else s, k, n),
-        ),
-        Mistake(
-            "the alternating step computes the trunk anew for every task, since the one before has just moved it",
-            "pass_counts",
-            lambda s, k, n: [1, k, k] if s == "alternating" else pass_counts(s, k, n),
-        ),
-        Mistake(
-            "MGDA needs every task's own gradient at the trunk: one backward pass per task",
-            "pass_counts",
-            lambda s, k, n: pass_counts("mgda-ub" if s == "mgda" else s, k, n),
-        ),
-    ),
 )
+
+
+# ------------------------------------------------------------ lesson 8
+
+_BY_HAND = variables(
+    "08.by_hand",
+    {"partitions": 3, "together": "1 / 3", "averaged": 1, "groups_of_two": 2, "alternating": 4},
+    {
+        "partitions": {
+            "6 is the number of pairs; a partition is two of them at once (01|23)": 6,
+            "the groups have no names: 01|23 and 23|01 are one partition, and so are 01|23 and 10|32": [12, 24],
+            "task 0 has three possible partners": [2, 4],
+            "that counts groups of other sizes as well: all have two tasks here": [7, 15],
+        },
+        "together": {
+            "task 0 has one partner, and three tasks can be it, all equally likely": [1 / 2, 1 / 4, 2 / 3],
+            "not a sixth: there are six pairs, and every pairing has two of them": 1 / 6,
+            "that is what came out in these draws; the probability is what it comes near to": [
+                175 / 600,
+                202 / 600,
+                223 / 600,
+            ],
+        },
+        "averaged": {
+            "the averaged loss is one number, however many tasks are in it": [4, 2, 3],
+            "the step does go back through the trunk": 0,
+        },
+        "groups_of_two": {
+            "a group of two is one loss (their mean), so its turn takes one trunk backward": 4,
+            "one pass for each group": [1, 3, 6],
+        },
+        "alternating": {
+            "every task has a turn of its own in a step": [1, 2, 3],
+            "only the trunk's backward passes are asked for": [8, 16],
+        },
+    },
+    hints=(
+        "write the partitions of 0, 1, 2, 3 down; and for the passes: how many losses go back, one after the other?",
+        "task 0's partner decides everything; and every turn takes one pass, however large its group is",
+        "3 partners; P = (s − 1)/(K − 1); passes: 1, K/s and K",
+    ),
+    praise="three pairings, each a third of the time, for 2 passes between the average's 1 and alternating's 4",
+)
+
+_PARTITION = Question(
+    "08.partition",
+    "",
+    "a list of groups, each a list of task numbers",
+    tuple(
+        replace(part, name=name)
+        for name, part in zip(("the partition", "the seed", "the odds"), _parts("partition"), strict=True)
+    ),
+    {"partition": random_groups},
+    (Mistake("nothing is drawn: the groups follow the numbers of the tasks", "partition", _in_order),),
+    hints=(
+        "three things are asked: a partition, the same one for the same seed, and all of them equally likely",
+        "shuffle all tasks with a generator made from seed, and cut the row into groups",
+        "order = np.random.default_rng(seed).permutation(tasks), then order[start : start + group_size]",
+    ),
+    praise="every task in one group, the same seed gives the same groups, and all three pairings come equally often",
+)
+
+LESSONS = (_BY_HAND, _PARTITION)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinymtl.course.assignment import Case, Mistake, Property, Question, Reply
-
-Rng = np.random.Generator
+from tinymtl.autodiff.tensor import Tensor, tensor
+from tinymtl.course.marking import described, numbers
+from tinymtl.course.question import Case, Mistake, Part, Problem, Question, Rng
 
 
 def backward_order(parents: list[list[int]], root: int) -> list[int]:
@@ -34,26 +35,53 @@ def backward_order(parents: list[list[int]], root: int) -> list[int]:
     return order
 
 
-def is_backward_order(order: Any, parents: list[list[int]], root: int) -> bool:
-    """Whether `order` has exactly the nodes that `root` depends on, each after every node that uses it.
+def order_problem(order: Any, parents: list[list[int]], root: int, *, node: str = "node") -> str:
+    """What keeps `order` from being exactly the nodes that `root` depends on, each after every node that uses it.
 
-    >>> is_backward_order([2, 1, 0], [[], [0], [0, 1]], 2), is_backward_order([2, 0, 1], [[], [0], [0, 1]], 2)
-    (True, False)
+    >>> order_problem([2, 1, 0], [[], [0], [0, 1]], 2), order_problem([2, 1], [[], [0], [0, 1]], 2)
+    ('', 'nodes are missing: those that were computed from nothing belong to the order as well')
     """
-    order = order.tolist() if isinstance(order, np.ndarray) else order
-    if not isinstance(order, list) or any(type(node) is not int for node in order):
-        return False
-    place = {node: i for i, node in enumerate(order)}
+    found = numbers(order)
+    if found is None or found.ndim != 1 or not found.size or (found != np.round(found)).any():
+        odd = (
+            next((described(one) for one in order if numbers(one) is None or np.size(one) != 1), "")
+            if isinstance(order, list)
+            else ""
+        )
+        return f"the answer should be a list of {node}s; " + (
+            f"in yours is {odd}" if odd else f"it is {described(order)}"
+        )
+    listed = [int(number) for number in found]
     needed = set(backward_order(parents, root))
-    return (
-        len(order) == len(place)
-        and place.keys() == needed
-        and all(place[node] < place[parent] for node in needed for parent in parents[node])
-    )
+    missing = needed - set(listed)
+    if set(listed) - set(range(len(parents))):
+        return f"something is listed that is not a {node} of this graph"
+    if missing == {root}:
+        return f"the {node} at which the sweep starts is missing: it comes first"
+    if missing and not any(parents[one] for one in missing - {root}):
+        return f"{node}s are missing: those that were computed from nothing belong to the order as well"
+    if missing:
+        return f"{node}s are missing: all belong to it that the first one depends on, through others too"
+    if len(listed) > len(set(listed)):
+        return f"a {node} stands in the order more than once: a sweep visits it once, when its gradient is complete"
+    if set(listed) - needed:
+        return f"{node}s are listed that the first one does not depend on: a sweep never comes to them"
+    if _users_first(listed, parents):
+        return ""
+    if _users_first(listed[::-1], parents):
+        return "this is the order of the forward pass: the sweep begins at the other end"
+    if listed in (sorted(listed), sorted(listed, reverse=True)):
+        return "the nodes are sorted by number, but here the numbers say nothing about the order of computation"
+    return f"a {node} stands before one that uses it: it would pass its gradient on before every share has arrived"
 
 
-def _orders_hold(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
-    return all(is_backward_order(reply.value, *case.arguments) for case, reply in zip(cases, replies, strict=True))  # type: ignore[misc]
+def _users_first(order: list[int], parents: list[list[int]]) -> bool:
+    place = {node: i for i, node in enumerate(order)}
+    return all(place[node] < place[parent] for node in order for parent in parents[node])
+
+
+def _orders(node: str) -> Problem:
+    return lambda case, reply, right: order_problem(reply.value, *(case.arguments or ()), node=node)
 
 
 def _dag(rng: Rng, unused: int = 0) -> Case:
@@ -84,15 +112,17 @@ def _deep(rng: Rng) -> list[Case]:
     return [Case("backward_order", (parents, number[-1]))]
 
 
-def _preorder(parents: list[list[int]], root: int) -> list[int]:
-    seen, waiting, order = set(), [root], []
-    while waiting:
-        node = waiting.pop()
-        if node not in seen:
-            seen.add(node)
-            order.append(node)
-            waiting += reversed(parents[node])
-    return order
+def _depth_first(turned: bool) -> Callable[[list[list[int]], int], list[int]]:
+    def model(parents: list[list[int]], root: int) -> list[int]:
+        waiting, order = [root], dict[int, None]()
+        while waiting:
+            node = waiting.pop()
+            if node not in order:
+                order[node] = None
+                waiting += reversed(parents[node]) if turned else parents[node]
+        return list(order)
+
+    return model
 
 
 def _breadth_first(parents: list[list[int]], root: int) -> list[int]:
@@ -104,38 +134,96 @@ def _breadth_first(parents: list[list[int]], root: int) -> list[int]:
     return order
 
 
+def _mistakes(called: str, node: str) -> tuple[Mistake, ...]:
+    depth = f"a {node} is listed when it is first reached (depth first), perhaps before another one that uses it"
+    breadth = (
+        f"the {node}s are listed by their distance from the first one (breadth first): one that is near along one path "
+        "and far along another comes too early"
+    )
+    return (
+        Mistake(depth, called, _depth_first(True)),
+        Mistake(depth, called, _depth_first(False)),
+        Mistake(breadth, called, _breadth_first),
+    )
+
+
 ORDER = Question(
     "order",
     "The order of a sweep",
     "a list of node numbers, root first",
     (
-        Property("10 random graphs", 2, lambda rng: [_dag(rng) for _ in range(10)], _orders_hold),
-        Property(
+        Part("10 random graphs", lambda rng: [_dag(rng) for _ in range(10)], 2, problem=_orders("node")),
+        Part(
             "10 random graphs with nodes that the root does not depend on",
-            2,
             lambda rng: [_dag(rng, unused=3) for _ in range(10)],
-            _orders_hold,
+            2,
+            problem=_orders("node"),
         ),
-        Property("a graph that is 3000 nodes deep", 1, _deep, _orders_hold),
+        Part("a graph that is 3000 nodes deep", _deep, 1, problem=_orders("node")),
     ),
     {"backward_order": backward_order},
-    (
-        Mistake(
-            "a node is listed when it is first reached (depth first), perhaps before another node that uses it",
-            "backward_order",
-            _preorder,
+    _mistakes("backward_order", "node"),
+)
+
+
+# Lesson 1: the same for tensors, which have their parents in `edges`
+
+
+def _on_tensors(answer: Callable[[Tensor], Any]) -> Callable[[list[list[int]], int], Any]:
+    """From a function of a tensor to one of node numbers; a tensor of another graph becomes −1."""
+
+    def order_of(parents: list[list[int]], root: int) -> Any:
+        nodes: list[Tensor] = []
+        for above in parents:
+            if not above:
+                nodes.append(tensor(1.0, requires_grad=True))
+            else:
+                nodes.append(nodes[above[0]] + (nodes[above[1]] if len(above) > 1 else 1.0))
+        found = answer(nodes[root])
+        place = {node: i for i, node in enumerate(nodes)}
+        if isinstance(found, list | tuple | set | dict):
+            numbered = [place.get(one, -1) if isinstance(one, Tensor) else one for one in found]
+            return set(numbered) if isinstance(found, set) else numbered
+        return found
+
+    return order_of
+
+
+_CHAIN: list[list[int]] = [[], *([node] for node in range(3000)), [3000, 3000]]
+
+LESSONS = (
+    Question(
+        "01.order",
+        "",
+        "a list of tensors",
+        (
+            Part(
+                "the order",
+                lambda rng: [
+                    Case("sweep_order", ([[], [], [0, 1], [2, 0], [2, 3]], 4), shown="the lesson's graph"),
+                    Case(
+                        "sweep_order",
+                        ([[], [0, 0], [1, 0], [1, 2], [3, 1], [4, 0], [4, 1]], 5),
+                        shown="a graph in which b = a·a is used three times, and a at the very end",
+                    ),
+                ],
+                problem=_orders("tensor"),
+            ),
+            Part(
+                "for a graph that is 3000 operations deep",
+                lambda rng: [Case("sweep_order", (_CHAIN, len(_CHAIN) - 1), shown="a chain of 3000 operations")],
+                points=0,  # said, but not asked for
+                problem=_orders("tensor"),
+            ),
         ),
-        Mistake(
-            "nodes are listed by their distance from the root (breadth first): a node that is near it along one path "
-            "and far along another comes too early",
-            "backward_order",
-            _breadth_first,
+        {"sweep_order": backward_order},
+        _mistakes("sweep_order", "tensor"),
+        hints=(
+            "go through the lesson's graph by hand: which tensor may come second, and which may not yet?",
+            "collect all tensors that the output depends on, each once; then sort them so that users come first",
+            "a tensor is always newer than its parents: sort by node.tick, newest first",
         ),
-        Mistake("this is the forward order: turn it round", "backward_order", lambda p, r: backward_order(p, r)[::-1]),
-        Mistake(
-            "the nodes are sorted by number, but here the numbers say nothing about the order of computation",
-            "backward_order",
-            lambda parents, root: sorted(backward_order(parents, root), reverse=True),
-        ),
+        praise="every tensor once, and after all that use it",
+        adapt=_on_tensors,
     ),
 )

@@ -1,4 +1,4 @@
-"""The run log of a small comparison: what it must look like, whether the comparison is fair, and its figure.
+"""The run log of a small comparison: what it must look like, whether the comparison is fair, and its figure. Lesson 9.
 
 A log is a list of rows, one per training run and split:
 
@@ -10,51 +10,76 @@ A log is a list of rows, one per training run and split:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from tinymtl.course.answers.interval import paired_interval, verdict
-from tinymtl.course.assignment import Case, Property, Question, Reply
-from tinymtl.course.marking import close
-from tinymtl.ties import exceeds, nudged
+from tinymtl.course.answers.interval import TABLE, paired_interval, verdict
+from tinymtl.course.marking import described
+from tinymtl.course.question import Case, Mistake, Part, Problem, Question, Reply, Rng, function
+from tinymtl.ties import exceeds, first_largest, first_smallest, nudged
 
-Rng = np.random.Generator
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+Log = list[Row]
 
-COLUMNS: dict[str, Callable[[Any], bool]] = {
-    "method": lambda value: isinstance(value, str) and bool(value.strip()),
-    "seed": lambda value: type(value) is int,
-    "split": lambda value: value in ("validation", "test"),
-    "lr": lambda value: isinstance(value, float) and 0 < value < float("inf"),
-    "minibatches": lambda value: type(value) is int and value > 0,
-    "trunk_passes": lambda value: type(value) is int and value > 0,
-    "metric": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
+
+def _whole(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+#: For every column what it should be, and whether a value is.
+COLUMNS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "method": ("a text", lambda value: isinstance(value, str) and bool(value.strip())),
+    "seed": ("a whole number", _whole),
+    "split": ('"validation" or "test"', lambda value: isinstance(value, str) and value in ("validation", "test")),
+    "lr": ("a number above 0", lambda value: type(value) in (float, int) and 0 < value < float("inf")),
+    "minibatches": ("a whole number above 0", lambda value: _whole(value) and value > 0),
+    "trunk_passes": ("a whole number above 0", lambda value: _whole(value) and value > 0),
+    "metric": ("a fraction from 0 to 1", lambda value: type(value) in (float, int) and 0 <= value <= 1),
 }
 LONGEST = 5000  # rows
 
 
-def well_formed(log: Any) -> TypeGuard[list[Row]]:
-    """Whether `log` is a list of rows with exactly these columns, of at least two methods and both splits."""
-    return (
-        isinstance(log, list)
-        and 0 < len(log) <= LONGEST
-        and all(
-            isinstance(row, dict)
-            and row.keys() == COLUMNS.keys()
-            and all(fits(row[name]) for name, fits in COLUMNS.items())
-            for row in log
-        )
-        and len({row["method"] for row in log}) >= 2
-        and all(
-            {row["method"] for row in log if row["split"] == split} == {row["method"] for row in log}
-            for split in ("validation", "test")
-        )
-    )
+def form_problem(log: Any) -> str:
+    """What keeps `log` from being a list of rows with exactly these columns, of two methods or more and both splits.
+
+    >>> form_problem([{"method": "a"}])
+    "row 0 has no 'seed', 'split', 'lr', 'minibatches', 'trunk_passes', 'metric'"
+    """
+    if not isinstance(log, list):
+        return f"the run log should be a list of rows; it is {described(log)}"
+    if not log:
+        return "the run log is empty: run the cell that fills it, and save the notebook with its output"
+    if len(log) > LONGEST:
+        return f"the run log has {len(log)} rows, more than {LONGEST}"
+    for number, row in enumerate(log):
+        if not isinstance(row, dict):
+            return f"row {number} should be a dict, as train gives it back"
+        if missing := [name for name in COLUMNS if name not in row]:
+            return f"row {number} has no {', '.join(map(repr, missing))}"
+        if len(row) > len(COLUMNS):
+            return f"row {number} has columns beside the seven of the table"
+        for name, (wanted, fits) in COLUMNS.items():
+            if not fits(row[name]):
+                return f"the {name!r} of row {number} should be {wanted}"
+    methods = {row["method"] for row in log}
+    if len(methods) < 2:
+        return "the run log has one method only: a comparison takes two"
+    for split in ("validation", "test"):
+        if absent := methods - {row["method"] for row in log if row["split"] == split}:
+            return f"{_names(absent)}: no rows on {split!r}"
+    return ""
 
 
-def _by_method(log: list[Row], split: str) -> dict[str, list[Row]]:
+def _names(values: Any) -> str:
+    """Some values as text: what the notebook has on show may be repeated, but not at length."""
+    text = ", ".join(str(value)[:30] for value in sorted(values)[:6])
+    return text + (" …" if len(values) > 6 else "")
+
+
+def _by_method(log: Sequence[Row], split: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in log:
         if row["split"] == split:
@@ -62,29 +87,57 @@ def _by_method(log: list[Row], split: str) -> dict[str, list[Row]]:
     return found
 
 
-def equal_budget(log: list[Row]) -> bool:
-    """Every run of every method got the same number of minibatches."""
-    return len({row["minibatches"] for row in log}) == 1
+def _differing(found: Mapping[str, Any]) -> str:
+    """The first two methods whose values differ, with these values."""
+    first, *others = found
+    other = next(method for method in others if found[method] != found[first])
+    return f"{first[:30]} has {_names(found[first])} and {other[:30]} {_names(found[other])}"
 
 
-def same_grid(log: list[Row]) -> bool:
-    """Every method was tried at the same learning rates, two or more, with the same seeds, each once."""
-    tried = [sorted((row["lr"], row["seed"]) for row in rows) for rows in _by_method(log, "validation").values()]
-    return (
-        all(runs == tried[0] for runs in tried)
-        and len(set(tried[0])) == len(tried[0])
-        and len({lr for lr, _ in tried[0]}) >= 2
-    )
+def budget_problem(log: Log) -> str:
+    """ "" if every run of every method got the same number of minibatches."""
+    found = {row["minibatches"] for row in log}
+    if len(found) == 1:
+        return ""
+    tuning, final = ({row["minibatches"] for row in log if row["split"] == s} for s in ("validation", "test"))
+    if len(tuning) == len(final) == 1:
+        return (
+            f"the runs that choose the learning rate have {_names(tuning)} minibatches, the final ones {_names(final)}"
+        )
+    return f"the runs have {_names(found)} minibatches: one number for all is asked for"
 
 
-def paired_seeds(log: list[Row]) -> bool:
-    """Every method's final runs have the same seeds, five or more, each once."""
-    seeds = [sorted(row["seed"] for row in rows) for rows in _by_method(log, "test").values()]
-    return all(used == seeds[0] for used in seeds) and len(set(seeds[0])) == len(seeds[0]) >= 5
+def grid_problem(log: Log) -> str:
+    """ "" if every method was tried at the same learning rates, two or more, with the same seeds, each once."""
+    rows = _by_method(log, "validation")
+    rates = {method: sorted({row["lr"] for row in runs}) for method, runs in rows.items()}
+    tried = {method: Counter((row["lr"], row["seed"]) for row in runs) for method, runs in rows.items()}
+    if len({tuple(found) for found in rates.values()}) > 1:
+        return f"the learning rates differ: {_differing(rates)}"
+    if len(next(iter(rates.values()))) < 2:
+        return "only one learning rate is tried: a choice takes two"
+    if any(max(runs.values()) > 1 for runs in tried.values()):
+        return "a learning rate and a seed are tried twice: each combination once"
+    if len({frozenset(runs) for runs in tried.values()}) > 1:
+        return (
+            "the methods are tuned with different seeds: each combination of learning rate and seed, for every method"
+        )
+    return ""
 
 
-def chosen_on_validation(log: list[Row]) -> bool:
-    """Every method's final runs are at one learning rate: the one with the best mean on validation."""
+def seeds_problem(log: Log) -> str:
+    """ "" if every method's final runs have the same seeds, five or more, each once."""
+    seeds = {method: sorted(row["seed"] for row in rows) for method, rows in _by_method(log, "test").items()}
+    if any(len(set(found)) < len(found) for found in seeds.values()):
+        return "a method has two final runs of one seed"
+    if len({tuple(found) for found in seeds.values()}) > 1:
+        return f"the seeds of the final runs differ: {_differing(seeds)}"
+    count = len(next(iter(seeds.values())))
+    return "" if count >= 5 else f"there are {count} seeds: five or more are asked for"
+
+
+def choice_problem(log: Log) -> str:
+    """ "" if every method's final runs are at one learning rate: one with the best mean on validation."""
     final = _by_method(log, "test")
     for method, rows in _by_method(log, "validation").items():
         metrics: dict[float, list[float]] = {}
@@ -92,13 +145,19 @@ def chosen_on_validation(log: list[Row]) -> bool:
             metrics.setdefault(row["lr"], []).append(row["metric"])
         means = {lr: float(np.mean(values)) for lr, values in metrics.items()}
         used = {row["lr"] for row in final[method]}
-        if len(used) != 1 or exceeds(max(means.values()), means.get(used.pop(), -1.0)):
-            return False
-    return True
+        if len(used) > 1:
+            return f"{method[:30]} has final runs at {_names(used)}: one learning rate is chosen"
+        (rate,) = used
+        if rate not in means:
+            return f"{method[:30]} was not tried at {rate} on validation, the learning rate of its final runs"
+        if exceeds(max(means.values()), means[rate]):
+            best = max(means, key=lambda lr: means[lr])
+            return f"{method[:30]} has its best mean on validation at {best}, and its final runs are at {rate}"
+    return ""
 
 
-def _logged(rule: Callable[[list[Row]], bool]) -> Callable[[list[Case], list[Reply], list[Reply]], bool]:
-    return lambda cases, replies, expected: well_formed(replies[0].value) and rule(replies[0].value)
+def _of_the_log(rule: Callable[[Log], str]) -> Problem:
+    return lambda case, reply, right: form_problem(reply.value) or rule(reply.value)
 
 
 def _saved_log(rng: Rng) -> list[Case]:
@@ -110,10 +169,10 @@ LOG = Question(
     "The run log: equal budget, paired seeds",
     "a list of rows with exactly the seven columns of the table, for at least two methods and both splits",
     (
-        Property("the same number of minibatches in every run", 2, _saved_log, _logged(equal_budget)),
-        Property("the same grid of two or more learning rates for every method", 1, _saved_log, _logged(same_grid)),
-        Property("the same five or more seeds for every method's final runs", 2, _saved_log, _logged(paired_seeds)),
-        Property("learning rates chosen on validation, reported on test", 1, _saved_log, _logged(chosen_on_validation)),
+        Part("the same number of minibatches in every run", _saved_log, 2, problem=_of_the_log(budget_problem)),
+        Part("the same grid of two or more learning rates", _saved_log, 1, problem=_of_the_log(grid_problem)),
+        Part("the same five or more seeds for the final runs", _saved_log, 2, problem=_of_the_log(seeds_problem)),
+        Part("chosen on validation, reported on test", _saved_log, 1, problem=_of_the_log(choice_problem)),
     ),
     {"run_log": []},
 )
@@ -122,18 +181,16 @@ LOG = Question(
 # The figure, described by the function that draws it
 
 
-def figure_data(log: list[Row]) -> dict[str, Any]:
+def figure_data(log: Log) -> dict[str, Any]:
     """What the figure shows: labels, and every number in it."""
     final = _by_method(log, "test")
     methods = sorted(final)
-    metrics = {
-        method: [row["metric"] for row in sorted(final[method], key=lambda row: row["seed"])] for method in methods
-    }
+    metrics = {m: [row["metric"] for row in sorted(final[m], key=lambda row: row["seed"])] for m in methods}
     difference, half_width = paired_interval(np.array(metrics[methods[0]]), np.array(metrics[methods[1]]))
     return {
-        "title": "",
-        "x_label": "",
-        "y_label": "",
+        "title": "Averaged and MGDA-UB",
+        "x_label": "method",
+        "y_label": "accuracy (fraction)",
         "methods": methods,
         "means": [float(np.mean(metrics[method])) for method in methods],
         "pairs": len(metrics[methods[0]]),
@@ -142,74 +199,184 @@ def figure_data(log: list[Row]) -> dict[str, Any]:
     }
 
 
-def _example_log(rng: Rng, pairs: int) -> list[Row]:
+def _example_log(rng: Rng, pairs: int, level: float) -> Log:
     """A log of two methods whose rows are in no order, as rows of a real one may be."""
     rows = []
-    for method, level, lr in (("mgda-ub", 0.80, 0.01), ("averaged", 0.81, 0.003)):
+    for method, usual, lr in (("mgda-ub", 0.80, 0.01), ("averaged", level, 0.003)):
         for seed in range(pairs):
             base = {"method": method, "minibatches": 400, "trunk_passes": 400}
             rows.append(
-                {**base, "seed": seed, "split": "test", "lr": lr, "metric": level + 0.02 * float(rng.uniform(-1, 1))}
+                {**base, "seed": seed, "split": "test", "lr": lr, "metric": usual + 0.02 * float(rng.uniform(-1, 1))}
             )
         for other in (0.003, 0.01):
             rows.append(
                 {**base, "seed": 100, "split": "validation", "lr": other, "metric": float(rng.uniform(0.5, 0.9))}
             )
-    return [rows[i] for i in rng.permutation(len(rows))]
+    while True:
+        mixed = [rows[i] for i in rng.permutation(len(rows))]
+        if list(_by_method(mixed, "test")) == ["mgda-ub", "averaged"]:  # not sorted by name
+            return mixed
 
 
 def _figures(rng: Rng) -> list[Case]:
-    return [Case("figure_data", (_example_log(rng, pairs),)) for pairs in (5, 8)]
+    return [Case("figure_data", (_example_log(rng, *pair),)) for pair in ((5, 0.82), (8, 0.77))]
 
 
-def _has_labels(cases: list[Case], replies: list[Reply], expected: list[Reply]) -> bool:
-    def text(value: Any) -> bool:
-        return isinstance(value, str) and len(value.strip()) >= 3
+KEYS = ("title", "x_label", "y_label", "methods", "means", "pairs", "difference", "half_width")
 
-    return all(
-        isinstance(reply.value, dict)
-        and all(text(reply.value.get(name)) for name in ("title", "x_label", "y_label"))
-        and "(" in reply.value["y_label"].rstrip(")")
-        and reply.value["y_label"].rstrip().endswith(")")
-        for reply in replies
+
+def _label_problem(case: Case, reply: Reply, right: Reply) -> str:
+    if not isinstance(reply.value, dict):
+        return f"figure_data gives back {described(reply.value)}; asked for: a dict with the keys {', '.join(KEYS)}"
+    for name in ("title", "x_label", "y_label"):
+        if name not in reply.value:
+            return f"the key {name!r} is missing"
+        if not isinstance(reply.value[name], str) or len(reply.value[name].strip()) < 3:
+            return f"the {name!r} should be a text of three letters or more"
+    label = reply.value["y_label"].strip()
+    unit = label[label.rfind("(") + 1 : -1].strip() if label.endswith(")") and "(" in label else ""
+    return (
+        ""
+        if unit
+        else 'the label of the metric\'s axis (y_label) should end with its unit in brackets, as "(fraction)"'
     )
 
 
-def _shows(*names: str) -> Callable[[list[Case], list[Reply], list[Reply]], bool]:
-    return lambda cases, replies, expected: all(
-        isinstance(reply.value, dict)
-        and all(name in reply.value and close(reply.value[name], right.value[name]) for name in names)
-        for reply, right in zip(replies, expected, strict=True)
-    )
+def _metrics(log: Log, split: str, column: str = "seed") -> dict[str, list[float]]:
+    found = _by_method(log, split)
+    return {m: [row["metric"] for row in sorted(found[m], key=lambda row: row[column])] for m in sorted(found)}
 
 
-def _with(**changes: Callable[[list[Row], dict[str, Any]], Any]) -> Callable[[list[Row]], dict[str, Any]]:
-    """The right figure with some of its numbers made another way."""
+def _unsorted(log: Log) -> float:
+    by_row = {m: [row["metric"] for row in rows] for m, rows in _by_method(log, "test").items()}
+    first, second = (np.array(by_row[method]) for method in sorted(by_row))
+    return paired_interval(first, second)[1]
 
-    def model(log: list[Row]) -> dict[str, Any]:
-        figure = figure_data(log)
-        return {**figure, **{name: make(log, figure) for name, make in changes.items()}}
 
-    return model
+def _differences(log: Log) -> np.ndarray[Any, Any]:
+    first, second = _metrics(log, "test").values()
+    return np.subtract(first, second)
+
+
+def _spread(log: Log) -> float:
+    return float(_differences(log).std(ddof=1))
+
+
+def _half_width(log: Log, factor: float = 1.0) -> float:
+    return factor * float(figure_data(log)["half_width"])
+
+
+def _independent(log: Log) -> float:
+    runs = list(_metrics(log, "test").values())
+    error = np.sqrt(sum(np.var(found, ddof=1) / len(found) for found in runs))
+    return float(_half_width(log) / _spread(log) * len(runs[0]) ** 0.5 * error)
+
+
+_FIGURE_MISTAKES: dict[str, dict[str, Callable[[Log], Any]]] = {
+    "methods": {
+        "sort them by name": lambda log: sorted({row["method"] for row in log}, reverse=True),
+        "each method once": lambda log: sorted(row["method"] for row in log if row["split"] == "test"),
+    },
+    "means": {
+        "these are those of the validation runs": lambda log: [
+            np.mean(v) for v in _metrics(log, "validation").values()
+        ],
+        'these are over the rows of both splits: only "test" is asked for': lambda log: [
+            np.mean([row["metric"] for row in log if row["method"] == m])
+            for m in sorted({row["method"] for row in log})
+        ],
+        "these are in the other order than the sorted methods": lambda log: figure_data(log)["means"][::-1],
+        "these are the medians": lambda log: [np.median(v) for v in _metrics(log, "test").values()],
+        "these are the best runs: the means are asked for": lambda log: [
+            max(v) for v in _metrics(log, "test").values()
+        ],
+        "these are in per cent: fractions are asked for": lambda log: [100 * m for m in figure_data(log)["means"]],
+        "these are the sums: divide by the number of runs": lambda log: [
+            sum(v) for v in _metrics(log, "test").values()
+        ],
+        "these are all the metrics: one mean for each method is asked for": lambda log: list(
+            _metrics(log, "test").values()
+        ),
+        "these are rounded: give all digits": lambda log: [round(m, 3) for m in figure_data(log)["means"]],
+    },
+    "pairs": {
+        "this is the number of rows": len,
+        "this is the number of final runs: two of them are a pair": lambda log: sum(
+            row["split"] == "test" for row in log
+        ),
+        "this counts the rows of one method, of both splits": lambda log: len(log) // 2,
+        "these are the seeds: their number is asked for": lambda log: sorted(
+            {row["seed"] for row in log if row["split"] == "test"}
+        ),
+        "this counts the seeds of both splits: those of the final runs are pairs": lambda log: len(
+            {row["seed"] for row in log}
+        ),
+        "this is the number of methods": lambda log: 2,
+    },
+    "difference": {
+        "this is the second method minus the first": lambda log: -figure_data(log)["difference"],
+        "this is without its sign": lambda log: abs(figure_data(log)["difference"]),
+        "this is of the validation runs": lambda log: (
+            -float(np.diff([np.mean(found) for found in _metrics(log, "validation").values()]).item())
+        ),
+        "this is in percentage points: a fraction is asked for": lambda log: 100 * figure_data(log)["difference"],
+        "these are all the differences: their mean is asked for": _differences,
+        "this is the median of the differences": lambda log: float(np.median(_differences(log))),
+        "this is rounded: give all digits": lambda log: round(figure_data(log)["difference"], 3),
+    },
+    "half_width": {
+        "the rows are paired in the order in which they stand: sort them by seed first": _unsorted,
+        "this treats the two methods as independent samples: use the paired differences": _independent,
+        "this is the whole width": lambda log: _half_width(log, 2),
+        "the factor t is missing: this is one standard error": lambda log: (
+            _spread(log) / figure_data(log)["pairs"] ** 0.5
+        ),
+        "this is the standard deviation alone: t and √n are missing": _spread,
+        "1.96 is for very many pairs: with a few, use Student's t": lambda log: (
+            1.96 * _spread(log) / figure_data(log)["pairs"] ** 0.5
+        ),
+        "this is in percentage points: a fraction is asked for": lambda log: _half_width(log, 100),
+        "this is the interval with both its ends: half its width is asked for": lambda log: [
+            figure_data(log)["difference"] + sign * figure_data(log)["half_width"] for sign in (-1, 1)
+        ],
+        "the standard deviation divides by n − 1 (ddof=1)": lambda log: (
+            figure_data(log)["half_width"] * ((figure_data(log)["pairs"] - 1) / figure_data(log)["pairs"]) ** 0.5
+        ),
+        "this is rounded: give all digits": lambda log: round(figure_data(log)["half_width"], 3),
+    },
+}
+
+
+def _with(name: str, make: Callable[[Log], Any]) -> Callable[[Log], dict[str, Any]]:
+    """The right figure with one of its values made another way."""
+    return lambda log: {**figure_data(log), name: make(log)}
 
 
 FIGURE = Question(
     "figure",
     "The figure, as plain values",
-    "a dict with the keys title, x_label, y_label, methods, means, pairs, difference and half_width",
+    f"a dict with the keys {', '.join(KEYS[:-1])} and {KEYS[-1]}",
     (
-        Property("a title and two axis labels, the metric's with its unit in brackets", 1, _figures, _has_labels),
-        Property(
-            "methods, their mean test metrics and the number of pairs", 1, _figures, _shows("methods", "means", "pairs")
+        Part(
+            "a title and two axis labels, the metric's with its unit in brackets", _figures, 1, problem=_label_problem
         ),
-        Property(
+        Part(
+            "methods, their mean test metrics and the number of pairs", _figures, 1, item=("methods", "means", "pairs")
+        ),
+        Part(
             "the mean paired difference and the half width of its interval",
-            1,
             _figures,
-            _shows("difference", "half_width"),
+            1,
+            item=("difference", "half_width"),
+            tolerance=TABLE,
         ),
     ),
     {"figure_data": figure_data},
+    tuple(
+        Mistake(hint, "figure_data", _with(name, make))
+        for name, mistakes in _FIGURE_MISTAKES.items()
+        for hint, make in mistakes.items()
+    ),
 )
 
 
@@ -218,21 +385,166 @@ def evidence(replies: list[list[list[Reply]]]) -> dict[str, Any]:
 
     `replies` are those of the assignment's questions; the log's is the first one's.
     """
-    log = replies[0][0][0].value if replies else None
-    if not well_formed(log) or not paired_seeds(log):
+    log: Any = replies[0][0][0].value if replies else None
+    if form_problem(log) or seeds_problem(log):
         return {"comparison": "the run log has no paired final runs to compare"}
-    final = _by_method(log, "test")
-    methods = sorted(final)
-    metrics = {m: np.array([row["metric"] for row in sorted(final[m], key=lambda row: row["seed"])]) for m in methods}
+    metrics = {method: np.array(found) for method, found in _metrics(log, "test").items()}
+    first, *others = metrics
     found: dict[str, Any] = {
-        "pairs": len(metrics[methods[0]]),
-        "mean": {m: round(nudged(float(metrics[m].mean())), 6) for m in methods},
+        "pairs": len(metrics[first]),
+        "mean": {m: round(nudged(float(metrics[m].mean())), 6) for m in metrics},
     }
-    for other in methods[1:]:
-        difference, half_width = paired_interval(metrics[methods[0]], metrics[other])
-        found[f"{methods[0]} minus {other}"] = {
+    for other in others:
+        difference, half_width = paired_interval(metrics[first], metrics[other])
+        found[f"{first} minus {other}"] = {
             "difference": round(nudged(difference), 6),
             "half_width_95": round(nudged(half_width), 6),
             "includes_zero": verdict(difference, half_width) == "no difference shown",
         }
     return found
+
+
+# ------------------------------------------------------------ lesson 9: choose
+
+
+def _log(metrics: Mapping[tuple[str, float, str], Sequence[float]]) -> Log:
+    """A run log: a row for each method, learning rate and split, and each seed."""
+    return [
+        {"method": method, "lr": lr, "split": split, "seed": seed, "metric": metric}
+        for (method, lr, split), found in metrics.items()
+        for seed, metric in enumerate(found)
+    ]
+
+
+_LOGS = {
+    "a log of two methods, a and b, with one lucky seed": _log(
+        {
+            # one lucky seed at 0.001; the best on test is another one still; each method has a best of its own
+            ("a", 0.001, "validation"): (0.75, 0.99, 0.25),
+            ("a", 0.01, "validation"): (0.69, 0.80, 0.88),
+            ("a", 0.1, "validation"): (0.70, 0.71, 0.72),
+            ("b", 0.001, "validation"): (0.50, 0.51, 0.52),
+            ("b", 0.01, "validation"): (0.70, 0.71, 0.69),
+            ("b", 0.1, "validation"): (0.60, 0.82, 0.80),
+            ("a", 0.1, "test"): (0.95, 0.96, 0.97),
+            ("b", 0.001, "test"): (0.95, 0.96, 0.97),
+        }
+    ),
+    "a log with rows of the training set": _log(
+        {
+            ("averaged", 0.003, "validation"): (0.71, 0.72),
+            ("averaged", 0.03, "validation"): (0.74, 0.70),
+            ("averaged", 0.1, "validation"): (0.66, 0.60),
+            ("averaged", 0.003, "test"): (0.60, 0.61),
+            ("averaged", 0.03, "test"): (0.62, 0.63),
+            ("averaged", 0.1, "train"): (0.99, 0.99),
+            ("averaged", 0.003, "train"): (0.80, 0.80),
+        }
+    ),
+    "a log in which mean and median disagree": _log(
+        {
+            ("mgda", 0.01, "validation"): (0.40, 0.70, 0.71, 0.72, 0.41),
+            ("mgda", 0.1, "validation"): (0.64, 0.65, 0.66, 0.65, 0.65),
+            ("mgda", 0.3, "validation"): (0.60, 0.61, 0.62, 0.61, 0.61),
+        }
+    ),
+    "a log with more seeds at some learning rates than at others": _log(
+        {
+            ("ub", 0.001, "validation"): (0.60, 0.62, 0.61, 0.63, 0.60),
+            ("ub", 0.01, "validation"): (0.70, 0.72),
+            ("ub", 0.1, "validation"): (0.69, 0.68, 0.70),
+        }
+    ),
+}
+
+
+def _best(log: Log, score: Callable[[Sequence[float]], Any], largest: bool = True) -> dict[str, float]:
+    """For each method, the learning rate whose metrics have the largest `score`; of equal ones, the first tried."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in log:
+        found.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row["metric"])
+    pick = first_largest if largest else first_smallest
+    best = {method: pick([score(metrics) for metrics in rates.values()]) for method, rates in found.items()}
+    return {method: list(rates)[best[method]] for method, rates in found.items()}
+
+
+def _on(log: Log, *splits: str) -> Log:
+    return [row for row in log if row["split"] in splits]
+
+
+def _one_for_all(log: Log) -> dict[str, float]:
+    (rate,) = _best([{**row, "method": "all"} for row in _on(log, "validation")], np.mean).values()
+    return dict.fromkeys((row["method"] for row in log), rate)
+
+
+def _mean(log: Log) -> dict[str, float]:
+    return _best(_on(log, "validation"), np.mean)
+
+
+_CHOOSE: dict[str, list[Callable[[Log], Any]]] = {
+    "the test rows had a part in it: they are for the end, when everything is chosen": [
+        lambda log: _best(log, np.mean),
+        lambda log: _best(_on(log, "validation", "test"), np.mean),
+    ],
+    "you chose on test: then test is no longer a test": [lambda log: _best(_on(log, "test"), np.mean)],
+    "the rows of the training set had a part in it: take split == 'validation', not split != 'test'": [
+        lambda log: _best(_on(log, "validation", "train"), np.mean)
+    ],
+    "the best single run is mostly luck: take the mean over the seeds first": [
+        lambda log: _best(_on(log, "validation"), max)
+    ],
+    "the worst single run decides here: take the mean over the seeds": [lambda log: _best(_on(log, "validation"), min)],
+    "the median decides here: the plan says the mean over the seeds": [
+        lambda log: _best(_on(log, "validation"), np.median)
+    ],
+    "the sum decides here, and grows with the number of seeds: take the mean": [
+        lambda log: _best(_on(log, "validation"), sum)
+    ],
+    "the last seed alone decides here: a later row has overwritten the one before": [
+        lambda log: _best(_on(log, "validation"), lambda found: found[-1])
+    ],
+    "the first seed alone decides here: take the mean over the seeds": [
+        lambda log: _best(_on(log, "validation"), lambda found: found[0])
+    ],
+    "this is the worst learning rate: a larger metric is better": [
+        lambda log: _best(_on(log, "validation"), np.mean, largest=False)
+    ],
+    "the last learning rate of the log wins here, whatever its metric is": [
+        lambda log: {row["method"]: row["lr"] for row in _on(log, "validation")}
+    ],
+    "each method has a best learning rate of its own": [_one_for_all],
+    "these are the best means; the learning rates that have them are asked for": [
+        lambda log: {
+            method: float(
+                np.mean([row["metric"] for row in _on(log, "validation") if (row["method"], row["lr"]) == pair])
+            )
+            for pair in _mean(log).items()
+            for method in pair[:1]
+        }
+    ],
+    "one method only is in the answer": [
+        lambda log: dict(list(_mean(log).items())[:1]),
+        lambda log: dict(list(_mean(log).items())[-1:]),
+    ],
+    "this is one learning rate: a dictionary {method: learning rate} is asked for": [
+        lambda log: next(iter(_mean(log).values())),
+        lambda log: list(_mean(log).values())[-1],
+    ],
+}
+
+LESSONS = (
+    function(
+        "09.choose",
+        "choose",
+        _mean,
+        [Case("choose", (log,), shown=said) for said, log in _LOGS.items()],
+        "a dictionary {method: learning rate}",
+        _CHOOSE,
+        hints=(
+            "which rows may have a say, and what makes one learning rate better than another?",
+            "of the validation rows, for each method and learning rate, the mean over the seeds; then the largest",
+            "rates[method][lr] collects the metrics of the validation rows; max(rates[method], key=… their mean)",
+        ),
+        praise="for every method the learning rate with the best mean over the seeds, on validation alone",
+    ),
+)

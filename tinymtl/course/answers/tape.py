@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.assignment import Case, Mistake, Property, Question
+from tinymtl.autodiff.tensor import Tensor, grad, tensor
+from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, function, variables
 
-Rng = np.random.Generator
 Tape = list[list[Any]]
 
 
@@ -34,45 +34,104 @@ def sweep(tape: Tape, values: list[float], output: int) -> list[float]:
     return gradient
 
 
-def _recursion(tape: Tape, values: list[float], output: int) -> list[float]:
+def _wrong(
+    *,
+    local: Callable[[list[Any], list[float]], list[tuple[int, float]]] = _local,
+    nodes: Callable[[int, int], Any] = lambda output, last: range(output, -1, -1),
+    start: float = 1.0,
+    add: Callable[[float, float, int], float] = lambda old, share, place: old + share,
+    passed: Callable[[float], float] = lambda gradient: gradient,
+) -> Callable[[Tape, list[float], int], list[float]]:
+    """A sweep with one thing changed."""
+
+    def model(tape: Tape, values: list[float], output: int) -> list[float]:
+        gradient = [0.0] * len(tape)
+        gradient[output] = start
+        for node in nodes(output, len(tape) - 1):
+            for place, (parent, derivative) in enumerate(local(tape[node], values)):
+                gradient[parent] = add(gradient[parent], passed(gradient[node]) * derivative, place)
+        return gradient
+
+    return model
+
+
+def _recursion(turned: bool) -> Callable[[Tape, list[float], int], list[float]]:
     """Pushes a node's whole sum so far on, each time that a share arrives: 72 and 44 for 48 and 28."""
-    gradient = [0.0] * len(tape)
-    gradient[output] = 1.0
 
-    def push(node: int) -> None:
-        for parent, derivative in _local(tape[node], values):
-            gradient[parent] += gradient[node] * derivative
-            push(parent)
+    def model(tape: Tape, values: list[float], output: int) -> list[float]:
+        gradient = [0.0] * len(tape)
+        gradient[output] = 1.0
 
-    push(output)
-    return gradient
+        def push(node: int) -> None:
+            shares = _local(tape[node], values)
+            for parent, derivative in reversed(shares) if turned else shares:
+                gradient[parent] += gradient[node] * derivative
+                push(parent)
 
+        push(output)
+        return gradient
 
-def _last_write_wins(tape: Tape, values: list[float], output: int) -> list[float]:
-    gradient = [0.0] * len(tape)
-    gradient[output] = 1.0
-    for node in range(output, -1, -1):
-        for parent, derivative in _local(tape[node], values):
-            gradient[parent] = gradient[node] * derivative
-    return gradient
+    return model
 
 
-def _oldest_first(tape: Tape, values: list[float], output: int) -> list[float]:
-    gradient = [0.0] * len(tape)
-    gradient[output] = 1.0
-    for node in range(output + 1):
-        for parent, derivative in _local(tape[node], values):
-            gradient[parent] += gradient[node] * derivative
-    return gradient
+def _own_factor(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
+    return [
+        (parent, values[parent] if entry[0] == "mul" else derivative) for parent, derivative in _local(entry, values)
+    ]
 
 
-def _own_factor(tape: Tape, values: list[float], output: int) -> list[float]:
-    gradient = [0.0] * len(tape)
-    gradient[output] = 1.0
-    for node in range(output, -1, -1):
-        for parent, derivative in _local(tape[node], values):
-            gradient[parent] += gradient[node] * (values[parent] if tape[node][0] == "mul" else derivative)
-    return gradient
+def _as_products(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
+    return _local(["mul", *entry[1:]], values) if entry[0] == "add" else _local(entry, values)
+
+
+def _as_sums(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
+    return [(parent, 1.0) for parent, _ in _local(entry, values)]
+
+
+def _once(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
+    return list(dict(_local(entry, values)).items())
+
+
+def _all_nodes(output: int, last: int) -> Any:
+    return range(last, -1, -1)
+
+
+def _sweep_mistakes() -> list[tuple[str, Callable[[Tape, list[float], int], list[float]]]]:
+    """Wrong sweeps by their hints; a hint may have several spellings."""
+    passed_early = (
+        "a node passes its gradient on before all of it has arrived, as the recursion does that gives 72 and 44"
+    )
+    last_wins = "when a node is used twice the last write wins: add the shares up"
+    overwrites = (
+        lambda old, share, place: share,
+        lambda old, share, place: share if place == 0 else old + share,
+        lambda old, share, place: share if place == 1 else old + share,
+    )
+    return [
+        (passed_early, _recursion(False)),
+        (passed_early, _recursion(True)),
+        *((last_wins, _wrong(add=add, nodes=nodes)) for add in overwrites for nodes in (_down, _all_nodes)),
+        ("x·x and x + x use x twice: both shares count", _wrong(local=_once)),
+        ("the tape is walked from the oldest node to the newest", _wrong(nodes=lambda out, last: range(out + 1))),
+        ("the tape is walked from the oldest node to the newest", _wrong(nodes=lambda out, last: range(last + 1))),
+        ("the derivative of a·b with respect to a is b, not a", _wrong(local=_own_factor)),
+        ("a sum passes the gradient on as it is: only a product multiplies it", _wrong(local=_as_products)),
+        (
+            "a product multiplies the gradient by the other factor: only a sum passes it on as it is",
+            _wrong(local=_as_sums),
+        ),
+        ("the gradient that has arrived at the node is left out of its shares", _wrong(passed=lambda gradient: 1.0)),
+        ("nothing is passed on: the derivative of the output with respect to itself is 1", _wrong(start=0.0)),
+        (
+            "the sweep starts at the last node of the tape; it should start at `output`",
+            lambda tape, values, output: sweep(tape, values, len(tape) - 1),
+        ),
+        ("these are the values of the nodes, not the derivatives", lambda tape, values, output: values),
+    ]
+
+
+def _down(output: int, last: int) -> Any:
+    return range(output, -1, -1)
 
 
 def _run(tape: Tape, rng: Rng) -> list[float]:
@@ -122,20 +181,11 @@ REUSE = Question(
     "Reuse and the diamond",
     "a list with one number per node of the tape",
     (
-        Property("inputs that are used more than once", 2, _reused),
-        Property("computed nodes that are used more than once, and nodes that are not used", 2, _diamonds),
+        Part("inputs that are used more than once", _reused, 2),
+        Part("computed nodes that are used more than once, and nodes that are not used", _diamonds, 2),
     ),
     {"sweep": sweep},
-    (
-        Mistake(
-            "a node passes its gradient on before all of it has arrived, as the recursion does that gives 72 and 44",
-            "sweep",
-            _recursion,
-        ),
-        Mistake("when a node is used twice the last write wins: add the shares up", "sweep", _last_write_wins),
-        Mistake("the tape is walked from the oldest node to the newest", "sweep", _oldest_first),
-        Mistake("the derivative of a·b with respect to a is b, not a", "sweep", _own_factor),
-    ),
+    tuple(Mistake(hint, "sweep", model) for hint, model in _sweep_mistakes()),
 )
 
 
@@ -170,6 +220,10 @@ def _leak(kept: Callable[[Tape, int], bool]) -> Callable[..., list[list[float]]]
     return model
 
 
+def _same_row(place: int) -> Callable[..., list[list[float]]]:
+    return lambda tape, values, losses: [two_losses(tape, values, losses)[place]] * len(losses)
+
+
 def _two_loss_tapes(rng: Rng) -> list[Case]:
     """z = w·x, L₁ = z², L₂ = c·z, and a deeper trunk: losses that share computed nodes."""
     tapes: list[tuple[Tape, list[int]]] = [
@@ -202,8 +256,8 @@ LOSSES = Question(
     "Two losses without leakage",
     "two rows, one per loss, with one number per input of the tape",
     (
-        Property("losses on one trunk", 2, _two_loss_tapes),
-        Property("a loss that the other one uses, in either order", 2, _nested_losses),
+        Part("losses on one trunk", _two_loss_tapes, 2),
+        Part("a loss that the other one uses, in either order", _nested_losses, 2),
     ),
     {"two_losses": two_losses},
     (
@@ -229,10 +283,181 @@ LOSSES = Question(
         ),
         Mistake("the rows are in the wrong order", "two_losses", lambda t, v, losses: two_losses(t, v, losses)[::-1]),
         *(
-            Mistake(
-                f"each row is what a wrong sweep gives (question 2): {one.hint}", "two_losses", _rows(one.model)
-            )
-            for one in REUSE.mistakes
+            Mistake(f"each row is the {which} loss's", "two_losses", _same_row(place))
+            for place, which in ((0, "first"), (1, "second"))
+        ),
+        *(
+            Mistake(f"each row is what a wrong sweep gives (question 2): {hint}", "two_losses", _rows(model))
+            for hint, model in _sweep_mistakes()
         ),
     ),
 )
+
+
+# Lesson 1: the diamond by hand, and the shares of a product
+
+BY_HAND = variables(
+    "01.by_hand",
+    {"at_d": "1 * 6", "at_c": "8 + at_d", "at_y": "at_c * 2", "at_x": "at_c * 3 + at_d"},
+    {
+        "at_d": {"8 is d itself: from a product each factor receives the gradient times the *other* factor": 8},
+        "at_c": {
+            "you left out the share that d passes to c: c is used twice": 8,
+            "the share that L passes to c is missing, or was overwritten by the last one: shares are added": "at_d",
+            "c has two shares: they are added, not multiplied": ["8 * at_d", 48],
+            "the share that L passes to c is the other factor, d, and not c itself": "6 + at_d",
+        },
+        "at_y": {
+            "y is multiplied by x in c, so its share is the gradient at c times x": "at_c * 3",
+            "this is the gradient at c as it is: c is a product, and multiplies it": "at_c",
+            "c passed its first share on before the second had come: that share is counted twice": "2 * (8 + 8 + 6)",
+            "3 is y itself: asked for is how L changes when y does": 3,
+        },
+        "at_x": {
+            "the share that d passes to x is missing, or was overwritten by the last one: shares are added": "at_c * 3",
+            "the share that c passes to x is missing: x is used twice": "at_d",
+            "c passed its first share on before the second had come: that share is counted twice": "3 * 8 + 3 * 14 + 6",
+            "x is multiplied by y in c, so that share is the gradient at c times y": "at_c * 2 + at_d",
+            "2 is x itself: asked for is how L changes when x does": 2,
+        },
+    },
+    hints=(
+        "draw the five boxes, and beside each arrow write the share that goes back along it",
+        "a sum passes its gradient on to both, a product multiplies it by the other factor; then add what arrives",
+        "∂L/∂c = d + ∂L/∂d, ∂L/∂y = x ∂L/∂c, ∂L/∂x = y ∂L/∂c + ∂L/∂d",
+    ),
+    praise="c was complete (14) before it passed anything on, and so 28 and 48 come out",
+)
+
+MUL = function(
+    "01.mul",
+    "mul_backward",
+    lambda g, x, y: (g * y, g * x),
+    [(1.0, 2.0, 3.0), (14.0, 2.0, 3.0), (-0.5, 4.0, 0.25)],
+    "two shares, (share for x, share for y)",
+    {
+        "the two are exchanged: when x grows by a little, z grows by y times that": lambda g, x, y: (g * x, g * y),
+        "you left out g: a share is the gradient at z times the slope": lambda g, x, y: (y, x),
+        "this is the share of a sum, which passes g on as it is": lambda g, x, y: (g, g),
+        "that is g times z itself; the slope of z = x·y has only one of the factors": lambda g, x, y: (
+            g * x * y,
+            g * x * y,
+        ),
+        "the gradient and the slope are multiplied, not added": lambda g, x, y: (g + y, g + x),
+    },
+    items={"the share for x": 0, "the share for y": 1},
+    hints=(
+        "what does z = x·y become when x grows by a little, and y stays?",
+        "the slope of z in the direction of x, times the gradient that arrives at z; and the same for y",
+        "with respect to x the slope of x·y is y, and with respect to y it is x",
+    ),
+    praise="the share for x is g·y, and for y it is g·x",
+)
+
+
+# Lesson 3: a gradient per task, on the engine itself
+
+
+def _problem(number: int) -> tuple[list[Tensor], Tensor, Any]:
+    """(losses, parameter, the `.grad` that the parameter has before), made anew for every answer."""
+    if number == 1:
+        w = tensor(2.0, requires_grad=True)
+        z = w * 3.0
+        return [z * z, 5.0 * z], w, None
+    theta = tensor(np.array([1.0, -2.0, 0.5]), requires_grad=True)
+    theta.grad = np.array([7.0, 7.0, 7.0])
+    shared = theta * theta
+    losses = [shared.sum(), (shared * np.array([0.0, 1.0, 2.0])).sum(), (shared * theta).sum()]
+    return losses, theta, np.array([7.0, 7.0, 7.0])
+
+
+def _with_problem(answer: Callable[[list[Tensor], Tensor], Any]) -> Callable[[int], Any]:
+    def asked(number: int) -> Any:
+        losses, parameter, before = _problem(number)
+        gradients = answer(losses, parameter)
+        if gradients is None or gradients is ...:
+            return gradients
+        after = parameter.grad
+        kept = after is None if before is None else after is not None and np.array_equal(after, before)
+        return {"gradients": gradients, "kept": bool(kept)}
+
+    return asked
+
+
+def _per_task(losses: list[Tensor], parameter: Tensor) -> list[Any]:
+    return [grad(loss, [parameter])[0] for loss in losses]
+
+
+def _backward(clear: str, copied: bool) -> Callable[[list[Tensor], Tensor], list[Any]]:
+    """loss.backward() for every loss, with `.grad` cleared "never", "once" before all, or "always"."""
+
+    def answer(losses: list[Tensor], parameter: Tensor) -> list[Any]:
+        gradients: list[Any] = []
+        for number, loss in enumerate(losses):
+            if clear == "always" or (clear == "once" and number == 0):
+                parameter.grad = None
+            loss.backward()
+            gradients.append(np.copy(parameter.grad) if copied else parameter.grad)  # type: ignore[arg-type]
+        return gradients
+
+    return answer
+
+
+def _grad_is_kept(case: Case, reply: Reply, right: Reply) -> str:
+    return "" if reply.value["kept"] else "parameter.grad is not what it was before: put it back, or do not touch it"
+
+
+_ADDS_UP = "every gradient contains those before it: .grad adds up, so 51 comes out for 15"
+
+PER_TASK = Question(
+    "03.per_task",
+    "",
+    "a list with one array for each loss (tm.grad returns a list: take its [0])",
+    tuple(
+        Part(
+            name,
+            lambda rng: [
+                Case("per_task_gradients", (1,), shown="w = 2, z = 3w and the losses z² and 5z"),
+                Case("per_task_gradients", (2,), shown="θ = (1, −2, ½) with 7 in .grad, and three losses of it"),
+            ],
+            item=item,
+            problem=problem,
+        )
+        for name, item, problem in (("the gradients", "gradients", None), (".grad afterwards", "kept", _grad_is_kept))
+    ),
+    {"per_task_gradients": _with_problem(_per_task)},
+    tuple(
+        Mistake(hint, "per_task_gradients", _with_problem(model))
+        for hint, model in (
+            (_ADDS_UP, _backward("never", True)),
+            (_ADDS_UP, _backward("never", False)),
+            (_ADDS_UP, _backward("once", True)),
+            (_ADDS_UP, _backward("once", False)),
+            (
+                "all of them are the gradient of the sum: each sweep starts at one loss",
+                lambda losses, parameter: [grad(losses, [parameter])[0] for _ in losses],
+            ),
+            (
+                "these are divided by the number of tasks: a loss has its own gradient, whole",
+                lambda losses, parameter: [g / len(losses) for g in _per_task(losses, parameter)],
+            ),
+            (
+                "these are differences between one gradient and the next",
+                lambda losses, parameter: list(np.diff(_per_task(losses, parameter), axis=0, prepend=0)),
+            ),
+            (
+                "each of them is the first loss's gradient",
+                lambda losses, parameter: [_per_task(losses, parameter)[0] for _ in losses],
+            ),
+        )
+    ),
+    hints=(
+        "for w = 2, z = 3w and the losses z² and 5z, what does your function return, and what should it?",
+        "either one tm.grad for each loss, or backward with .grad put aside, cleared before each loss, and put back",
+        "tm.grad(loss, [parameter])[0] touches no .grad and starts at one loss",
+    ),
+    praise="each loss has its own gradient, and .grad is as it was",
+    adapt=_with_problem,
+)
+
+LESSONS = (BY_HAND, MUL, PER_TASK)

@@ -15,13 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinymtl.checks import whole_number
-from tinymtl.course.assignment import Assignment, Case
+from tinymtl.course.assignment import Assignment
 from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.grader.results import Grade, write_csv, write_feedback, write_json
 from tinymtl.course.grader.sandbox import Answers, Limits, Lost, Worker, collect
 from tinymtl.course.marking import Key, Mark
 from tinymtl.course.notebook import Unreadable, read_notebook
+from tinymtl.course.question import Case
 
 
 def grade(
@@ -111,7 +112,7 @@ def students(paths: Iterable[str | Path]) -> dict[str, Path]:
 def mark(chosen: Assignment, keys: Sequence[Key], student: str, path: Path, answers: Answers) -> Grade:
     """One student's points, from what the notebook answered."""
     if answers.problem:
-        marks = [Mark(0.0, (False,) * len(key.question.properties), "") for key in keys]
+        marks = [Mark(0.0, (False,) * len(key.question.parts), "") for key in keys]
         return Grade(student, path.name, dict(zip(_names(chosen), marks, strict=True)), answers.problem)
     marks = [key.mark(replies) for key, replies in zip(keys, answers.replies, strict=True)]
     # a stub raises where nothing was filled in: that is said at its question

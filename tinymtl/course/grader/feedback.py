@@ -50,7 +50,7 @@ def page(
             f"<h2>{number}. {escape(question.title)}: {mark.points:g} of {question.points:g}</h2>",
             "<table><thead><tr><th>checked</th><th>result</th><th class='n'>points</th></tr></thead><tbody>",
         ]
-        for part, holds in zip(question.properties, mark.held, strict=True):
+        for part, holds in zip(question.parts, mark.held, strict=True):
             parts.append(
                 f"<tr><td>{escape(part.name)}</td><td>{'✓ holds' if holds else '✗ does not hold'}</td>"
                 f"<td class='n'>{part.points if holds else 0:g} of {part.points:g}</td></tr>"

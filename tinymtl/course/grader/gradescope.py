@@ -67,7 +67,7 @@ def results(assignment: Assignment, found: Grade) -> dict[str, Any]:
         mark = found.marks[question.name]
         lines = [
             f"{'holds' if holds else 'does not hold'}: {part.name} ({part.points:g})"
-            for part, holds in zip(question.properties, mark.held, strict=True)
+            for part, holds in zip(question.parts, mark.held, strict=True)
         ]
         tests.append(
             {

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tinymtl.course.assignment import Reply
 from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.marking import Key, evaluate
+from tinymtl.course.question import Reply
 
 
 def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: int = 0) -> float:

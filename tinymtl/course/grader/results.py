@@ -96,7 +96,7 @@ def as_dict(assignment: Assignment, grade: Grade, seed: int) -> dict[str, Any]:
             "max": question.points,
             "properties": [
                 {"name": part.name, "max": part.points, "holds": holds}
-                for part, holds in zip(question.properties, grade.marks[question.name].held, strict=True)
+                for part, holds in zip(question.parts, grade.marks[question.name].held, strict=True)
             ],
             "hint": grade.marks[question.name].hint,
         }

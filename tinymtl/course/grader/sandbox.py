@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinymtl.course.assignment import Case, Remote, Reply
 from tinymtl.course.marking import not_plain, raised
+from tinymtl.course.question import Case, Remote, Reply
 from tinymtl.course.worker.values import LONGEST_LINE, NotPlain, decode, encode, loads
 
 WORKER = Path(__file__).parents[1] / "worker" / "run.py"

@@ -1,93 +1,51 @@
-"""The lessons' checks: `check("05.alpha", answer)` says right, or names the mistake, and never the answer.
+"""The lessons' checks: `check("05.alpha", answer)` says right, or what is wrong, and never the answer.
 
-Every lesson has a module here, `lesson_01` to `lesson_10`, with its `CHECKS`: a dictionary from the name of a check,
-"05.alpha", to a `Check`. Named mistakes are wrong answers that are known beforehand, each with its hint; the tests
-put every one of them in and look for the hint.
+The questions are in `tinymtl.course.answers`, by topic, and `tinymtl.course.marking` judges the answers, as it does for
+the assignments. Here is only what a lesson adds: it takes an answer from a cell, and it talks.
 """
 
 from __future__ import annotations
 
-import copy
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import difflib
+import functools
+import inspect
+import re
+import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinymtl.checks import did_you_mean
+from tinymtl.course.answers import LESSONS
 from tinymtl.course.errors import CourseError
+from tinymtl.course.marking import (
+    FOLLOWS,
+    OPEN,
+    RIGHT,
+    ROUGH,
+    Finding,
+    Key,
+    amount,
+    described,
+    evaluate,
+    item_of,
+    listed,
+    numbers,
+)
+from tinymtl.course.question import WRONG, Case, Formula, Question, Remote, Reply
+from tinymtl.course.worker.values import NotPlain, decode, encode
 
 NOT_TRIED = "… not tried yet"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A named mistake that no single value stands for: an example of it, and how to recognise it."""
-
-    example: Any  # an answer, as a student would give it
-    seen: Callable[[Any], bool]  # whether what is judged shows this mistake
-
-
-@dataclass(frozen=True)
-class Check:
-    """What one answer is held against.
-
-    Attributes
-    ----------
-    test : callable
-        Whether what is judged is right.
-    praise : str
-        What the student has shown, printed after "✓ right: ".
-    look : str, or a callable from what is judged to one
-        What to look at when the answer is wrong in a way that has no name.
-    mistakes : {hint: wrong answer or Mistake}
-        The hint is printed for an answer that is judged the same as this wrong answer. The first that fits counts.
-    judged : callable
-        From the answer to what is judged; by default the answer itself. For a function: its results.
-    """
-
-    test: Callable[[Any], bool]
-    praise: str
-    look: str | Callable[[Any], str]
-    mistakes: Mapping[str, Any] = field(default_factory=dict)
-    judged: Callable[[Any], Any] = lambda answer: answer
-
-    def verdict(self, answer: Any) -> str:
-        """The line that `check` prints."""
-        try:
-            if not given(answer):
-                return NOT_TRIED
-            found = self.judged(answer)
-            if not given(found):
-                return NOT_TRIED
-            if self.test(found):
-                return f"✓ right: {self.praise}"
-            hints = [hint for hint in self.mistakes if self._shows(hint, found)]
-            hints.append(self.look(found) if callable(self.look) else self.look)
-        except Problem as problem:
-            return f"✗ not yet: {problem}"
-        except Exception as error:  # whatever a student's answer may run into is a hint, not a traceback
-            return f"✗ not yet: checking your answer raised {type(error).__name__}: {error}"
-        return f"✗ not yet: {hints[0]}"
-
-    def _shows(self, hint: str, found: Any) -> bool:
-        mistake = self.mistakes[hint]
-        return bool(mistake.seen(found)) if isinstance(mistake, Mistake) else same(found, self.judged(mistake))
-
-    def example(self, hint: str) -> Any:
-        """A wrong answer that gets this hint."""
-        mistake = self.mistakes[hint]
-        return mistake.example if isinstance(mistake, Mistake) else mistake
-
-
-class Problem(Exception):
-    """Raised by `judged` for an answer that cannot be judged; the text is the hint."""
+SECONDS = 5.0  # for all calls of one answer
 
 
 def check(name: str, answer: Any) -> None:
-    """Print one line: right, or the mistake, or that the answer is still open (`...` or None).
+    """Print one line: right, or what is wrong and what is right already, or that the answer is still open (`...`).
+
+    A wrong answer without a name gets a nudge first, after another one the method, and then the formula.
 
     Parameters
     ----------
@@ -96,191 +54,287 @@ def check(name: str, answer: Any) -> None:
     answer : anything
         A number, some numbers, a word or a function: what the question asks for.
 
-    Raises
-    ------
-    CourseError
-        For a name that no lesson has.
-
     Examples
     --------
     >>> check("01.by_hand", ...)
     … not tried yet
+    >>> check("01.byhand", ...)
+    there is no check '01.byhand': did you mean '01.by_hand'?
     """
-    print(find(name).verdict(answer))
-
-
-def find(name: str) -> Check:
-    """The check of that name."""
-    lessons = [path.stem for path in Path(__file__).parent.glob("lesson_*.py")]
-    module = f"lesson_{str(name)[:2]}"
-    if module in lessons:
-        checks = _checks_of(module)
-        if name in checks:
-            return checks[name]
-    everything = [known for lesson in sorted(lessons) for known in _checks_of(lesson)]
-    hint = did_you_mean(name, everything, otherwise="use the name that the lesson's cell has")
-    raise CourseError(f"unknown check {name!r}: {hint}")
-
-
-def _checks_of(lesson: str) -> dict[str, Check]:
-    checks: dict[str, Check] = importlib.import_module(f"tinymtl.course.lessons.{lesson}").CHECKS
-    return checks
-
-
-# ------------------------------------------------------------ kinds of checks
-
-
-def numbers(
-    right: Any, praise: str, look: str, mistakes: Mapping[str, Any] | None = None, tolerance: float = 5e-3
-) -> Check:
-    """A check of a number, or of an array of numbers; `tolerance` is relative to the largest of them.
-
-    The default takes three digits from a student who works by hand. An answer of the right size may have another
-    shape, as long as the right one has at most one axis.
-    """
-    expected = np.asarray(right, dtype=np.float64)
-    most = float(np.abs(expected).max()) or 1.0
-
-    def judged(answer: Any) -> Any:
-        found = _array(answer)
-        if found is None or found.dtype.kind not in "fiub":
-            raise Problem(f"this answer is {_amount(expected.shape)}, not a {type(answer).__name__}")
-        if found.size == expected.size and expected.ndim <= 1:
-            return found.reshape(expected.shape)
-        if found.shape != expected.shape:
-            raise Problem(f"this answer is {_amount(expected.shape)}, yours has shape {found.shape}")
-        return found
-
-    def test(found: Any) -> bool:
-        return bool(np.allclose(found, expected, rtol=0.0, atol=tolerance * most))
-
-    named = {
-        hint: Mistake(wrong, _close_to(wrong, tolerance, expected.shape)) if not isinstance(wrong, Mistake) else wrong
-        for hint, wrong in (mistakes or {}).items()
-    }
-    return Check(test, praise, look, named, judged)
-
-
-def choice(right: str, praise: str, mistakes: Mapping[str, str]) -> Check:
-    """A check of one word out of several; `mistakes` has a hint for each of the wrong ones."""
-    words = [right, *mistakes.values()]
-
-    def judged(answer: Any) -> str:
-        if not isinstance(answer, str) or answer.strip().lower() not in words:
-            raise Problem(f"answer with one of {', '.join(map(repr, sorted(words)))}")
-        return answer.strip().lower()
-
-    return Check(lambda found: bool(found == right), praise, "", mistakes, judged)
-
-
-def function(
-    right: Callable[..., Any],
-    cases: Sequence[tuple[Any, ...]],
-    praise: str,
-    look: str,
-    mistakes: Mapping[str, Any] | None = None,
-    tolerance: float = 1e-6,
-) -> Check:
-    """A check of a function: its results on `cases`, tuples of arguments, are those of `right`.
-
-    A mistake is a wrong function: an answer that gives its results gets its hint. Every call gets arguments of its
-    own. The line for a mistake without a name tells the first case that is wrong, and `look`.
-    """
-    judged = results_on(cases)
-    expected = judged(right)
-
-    def agrees(found: Any) -> list[bool]:
-        return [same(result, wanted, tolerance) for result, wanted in zip(found, expected, strict=True)]
-
-    def first_wrong(found: Any) -> str:
-        agreed = agrees(found)
-        args = cases[agreed.index(False)]
-        return f"{sum(agreed)} of {len(cases)} cases are right; the first that is not: {shown(args)}. {look}"
-
-    return Check(lambda found: all(agrees(found)), praise, first_wrong, mistakes or {}, judged)
-
-
-def results_on(cases: Sequence[tuple[Any, ...]]) -> Callable[[Any], Any]:
-    """A `judged` for functions: the results on every case, or None where the first of them is still `...` or None."""
-
-    def judged(answer: Any) -> Any:
-        if not callable(answer):
-            raise Problem(f"this answer is a function, not a {type(answer).__name__}")
-        results = []
-        for args in cases:
-            try:
-                results.append(answer(*copy.deepcopy(args)))
-            except Exception as error:
-                raise Problem(f"your function raises {type(error).__name__} for {shown(args)}: {error}") from None
-            if not given(results[0]):
-                return None
-            if results[-1] is None:
-                raise Problem(f"your function returns None for {shown(args)}: does every way through it return?")
-        return results
-
-    return judged
-
-
-# ------------------------------------------------------------ comparing
-
-
-def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
-    """Whether two answers agree: words, numbers and arrays of one shape, or lists and dictionaries of such."""
-    if isinstance(a, Mapping) or isinstance(b, Mapping):
-        both = isinstance(a, Mapping) and isinstance(b, Mapping)
-        return both and a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
-    x, y = _array(a), _array(b)
-    if x is not None and y is not None:
-        if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
-            return bool(x.shape == y.shape and (x == y).all())
-        if x.shape != y.shape:
-            return False
-        most = float(np.abs(y).max()) if y.size else 1.0
-        return bool(np.allclose(x, y, rtol=0.0, atol=tolerance * (most or 1.0)))
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(p, q, tolerance) for p, q in zip(a, b, strict=True))
-    return bool(a is b)
-
-
-def shown(args: tuple[Any, ...]) -> str:
-    """Arguments in a hint: numbers as they are, arrays by their shape."""
-    parts = []
-    for arg in args:
-        array = _array(arg) if not isinstance(arg, tuple | list | str) else None
-        if array is not None and array.ndim:
-            parts.append(f"array of shape {array.shape}")
-        else:
-            text = repr(arg)
-            parts.append(text if len(text) <= 60 else text[:57] + "…")
-    return f"({', '.join(parts)})"
-
-
-def _array(value: Any) -> Any:
-    """A NumPy array of numbers or words, None for what is none (a ragged list, a function, None)."""
-    value = getattr(value, "data", value) if type(value).__name__ == "Tensor" else value
     try:
-        array = np.asarray(value)
-    except ValueError:
-        return None
-    return None if array.dtype.kind not in "fiubU" else array
+        question = find(name)
+    except CourseError as problem:  # one line, as any other: no traceback in a lesson
+        print(problem)
+        return
+    print(verdict(question, answer, _memory))
 
 
-def given(value: Any) -> bool:
-    """Whether a student has put something in: neither None nor `...`, nor a list with one of them in it."""
-    if isinstance(value, Mapping):
-        return all(given(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return all(given(item) for item in value)
-    return value is not None and value is not ...
+def find(name: str) -> Question:
+    """The question of that name."""
+    if name in LESSONS:
+        return LESSONS[name]
+    close = difflib.get_close_matches(str(name), LESSONS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "use the name that the lesson's cell has"
+    raise CourseError(f"there is no check {name!r}: {hint}")
 
 
-def _close_to(wrong: Any, tolerance: float, shape: tuple[int, ...]) -> Callable[[Any], bool]:
-    values = np.asarray(wrong, dtype=np.float64).reshape(shape)
-    most = float(np.abs(values).max()) or 1.0
-    return lambda found: bool(np.allclose(found, values, rtol=0.0, atol=tolerance * most))
+def verdict(question: Question, answer: Any, memory: Memory | None = None) -> str:
+    """The line that `check` prints. `memory` has what the student answered before; this answer is added to it."""
+    memory = memory if memory is not None else Memory()
+    if answer is ...:
+        return NOT_TRIED
+    key = _key(question.name) if LESSONS.get(question.name) is question else _made(question)
+    replies = _asked(key, answer)
+    if isinstance(replies, str):
+        return f"✗ not yet: {replies}"
+    own = memory.before(question)
+    found = key.findings(replies, own)
+    memory.values[question.name] = {name: own[name] for name in question.reference if name in own}
+    decides = [one.state for part, one in zip(question.parts, found, strict=True) if part.points]
+    if set(decides) == {OPEN}:
+        return NOT_TRIED
+    if set(decides) == {RIGHT}:
+        remarks = [f"; but {part.name} {one.hint}" for part, one in zip(question.parts, found, strict=True) if one.hint]
+        return f"✓ right: {question.praise}{''.join(remarks)}"
+    missed = memory.missed.setdefault(question.name, [])
+    if any(one.state == WRONG and not one.hint for one in found) and repr(replies) not in missed:
+        missed.append(repr(replies))
+    return _told(key, replies, found, question.hints[: len(missed)][-1:])
 
 
-def _amount(shape: tuple[int, ...]) -> str:
-    if shape == ():
-        return "one number"
-    return f"{shape[0]} numbers" if len(shape) == 1 else f"an array of shape {shape}"
+@dataclass
+class Memory:
+    """What a student answered before, in this process.
+
+    `missed` has the answers to each check that are wrong without a name: their number decides which hint is due.
+    `values` has the variables of each check, so that a number that follows from an earlier wrong one is recognised.
+    """
+
+    missed: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def before(self, question: Question) -> dict[str, Any]:
+        """The student's numbers in the questions before this one."""
+        earlier = question.after
+        return {**self.before(earlier), **self.values.get(earlier.name, {})} if earlier else {}
+
+
+_memory = Memory()
+
+
+def _made(question: Question) -> Key:
+    return Key.make(question, [part.draw(np.random.default_rng(0)) for part in question.parts])
+
+
+@functools.cache
+def _key(name: str) -> Key:
+    return _made(LESSONS[name])
+
+
+# ------------------------------------------------------------ taking the answer
+
+
+def _asked(key: Key, answer: Any) -> list[list[Reply]] | str:
+    """The replies to every part's cases, or what is wrong with the answer as a whole."""
+    question = key.question
+    if all(isinstance(reference, Formula) for reference in question.reference.values()):
+        values = _by_name(key, answer)
+        if isinstance(values, str):
+            return values
+        return [[evaluate(values[case.name], case, tell=True) for case in group] for group in key.cases]
+    (name,) = question.reference
+    if not callable(answer):
+        kind = "None" if answer is None else f"a {type(answer).__name__}"
+        return f"the answer is a function, not {kind}: check(…, {name}), without calling it"
+    model = question.adapt(answer) if question.adapt else answer
+    if model is not answer:
+        functools.update_wrapper(model, answer) if hasattr(answer, "__name__") else None
+    known: dict[tuple[int, int], Reply] = {}  # parts that look at several items of a result share its case
+    same = [[id(case) for case in group] for group in key.cases]
+    asked = [[(one, ones[:place].count(one)) for place, one in enumerate(ones)] for ones in same]
+    late = Reply(error=f"has not returned after {SECONDS:g} s; is there a loop that does not end?")
+    with contextlib.suppress(_TimeIsUp), _time_limit(SECONDS):
+        for group, places in zip(key.cases, asked, strict=True):
+            for case, place in zip(group, places, strict=True):
+                if place not in known:
+                    known[place] = late
+                    known[place] = evaluate(model, case, tell=True)
+    return [[known.get(place, late) for place in places] for places in asked]
+
+
+def _by_name(key: Key, answer: Any) -> dict[str, Any] | str:
+    """The answer taken apart: a value for every variable of the question."""
+    names = list(key.question.reference)
+    if len(names) == 1:
+        return {names[0]: answer}
+    if key.question.adapt:
+        answer = key.question.adapt(answer)
+    if isinstance(answer, dict) and answer.keys() == set(names):
+        return answer
+    if isinstance(answer, np.ndarray):
+        answer = answer.tolist()
+    if isinstance(answer, list | tuple) and len(answer) == len(names):
+        return dict(zip(names, answer, strict=True))
+    sizes = [int(np.size(group[0].value)) for group in key.right]
+    if isinstance(answer, list | tuple):
+        flat = list(_flat(answer))
+        if len(flat) == sum(sizes):  # one number after the other
+            ends = np.cumsum(sizes)
+            return {
+                n: flat[end - size : end] if size > 1 else flat[end - 1]
+                for n, size, end in zip(names, sizes, ends, strict=True)
+            }  # noqa: E501
+    try:
+        what = described(decode(encode(answer)))
+    except NotPlain:
+        what = f"a {type(answer).__name__}"
+    return f"the answer is ({', '.join(names)}), {amount((sum(sizes),))}; yours is {what}"
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    for one in value:
+        if isinstance(one, list | tuple | np.ndarray) and np.ndim(one) != 0:
+            yield from _flat(one)
+        else:
+            yield one
+
+
+class _TimeIsUp(BaseException):
+    """Raised inside a student's function; no `except Exception` of his catches it."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TimeIsUp in this thread when the time is up, where the system can: a POSIX system's main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# ------------------------------------------------------------ talking
+
+
+def _told(key: Key, replies: list[list[Reply]], found: list[Finding], stage: tuple[str, ...]) -> str:
+    parts = [part for part in key.question.parts]
+    pairs = [(part, one) for part, one in zip(parts, found, strict=True) if part.points]
+    states = {one.state for _, one in pairs}
+
+    def those(*wanted: str) -> list[str]:
+        return [part.name for part, one in pairs if one.state in wanted]
+
+    loudest = WRONG if WRONG in states else ROUGH
+    said = []
+    for i, (part, one) in enumerate(zip(parts, found, strict=True)):
+        if part.points and one.state == loudest and one.hint:
+            where = "" if one.case is None else f" (for {called_with(key, key.cases[i][one.case])})"
+            said.append((part.name, one.hint, where))
+    unnamed = [i for i, one in enumerate(found) if one.state == WRONG and not one.hint and parts[i].points]
+    sentences = [order] if (order := _order(key, replies, found)) else []
+    if order:
+        said, unnamed = [], []
+    if said:
+        alone = len(pairs) == 1 or (len(said) == len(pairs) and key.cases[0][0].arguments is not None)
+        sentences.append("; ".join(_by_hint(said, alone)))
+    if unnamed:
+        if len(pairs) > 1:
+            sentences.append(f"not right: {listed([parts[i].name for i in unnamed])}")
+        sentences += [f"{found[i].detail}" for i in unnamed if found[i].detail]
+        sentences += [text for text in (_first_failure(key, replies, found, unnamed[0]),) if text]
+        sentences += stage if not said else ()
+    for text, names in (
+        ("right already", those(RIGHT)),
+        ("calculated rightly from there", those(FOLLOWS)),
+        ("still open", those(OPEN)),
+    ):
+        if names:
+            sentences.append(f"{text}: {listed(names)}")
+    if states <= {RIGHT, FOLLOWS}:
+        sentences = [f"calculated rightly from numbers before it that are not right yet: {listed(those(FOLLOWS))}"]
+    head = "✗ not yet: " if WRONG in states else "… " if states <= {RIGHT, OPEN} else "≈ "
+    return head + _joined(sentences)
+
+
+def _joined(sentences: list[str]) -> str:
+    text = ""
+    for one in sentences:
+        capital = one[0].upper() + one[1:] if text and re.match(r"[a-z]{2,}\b", one) else one
+        text += ("" if not text else " " if text[-1] in ".?!" else ". ") + capital
+    return text
+
+
+def _by_hint(said: list[tuple[str, str, str]], alone: bool) -> list[str]:
+    """(part, hint, in which case) triples as texts, a hint once; what is said of all parts alike stands `alone`."""
+    hints = {hint: where for _, hint, where in reversed(said)}
+    names = {hint: [name for name, other, _ in said if other == hint] for hint in dict.fromkeys(h for _, h, _ in said)}
+    plain = [alone and len(hints) == 1 or hint.startswith(f"{names[hint][0]} ") for hint in names]
+    return [
+        (hint if bare else f"{listed(names[hint])}: {hint}") + hints[hint]
+        for hint, bare in zip(names, plain, strict=True)
+    ]
+
+
+def _order(key: Key, replies: list[list[Reply]], found: list[Finding]) -> str:
+    """Whether several variables have the right numbers in the wrong places."""
+    wrong = [i for i, one in enumerate(found) if one.state == WRONG]
+    values = [numbers(replies[i][0].value) if replies[i] and not replies[i][0].error else None for i in wrong]
+    rights = [numbers(key.right[i][0].value) for i in wrong]
+    if len(wrong) < 2 or any(one is None or one.ndim for one in [*values, *rights]):
+        return ""
+    same = np.allclose(sorted(float(v) for v in values), sorted(float(r) for r in rights), rtol=5e-3)  # type: ignore[arg-type]
+    return "the numbers are right, but in another order" if same else ""
+
+
+def _first_failure(key: Key, replies: list[list[Reply]], found: list[Finding], i: int) -> str:
+    """How many cases are right, and the first one that is not: its arguments, and what came back."""
+    cases, failed, part = key.cases[i], found[i].failed, key.question.parts[i]
+    if cases[0].arguments is None or not failed:
+        return ""
+    case, reply = cases[failed[0]], replies[i][failed[0]]
+    right = len(cases) - len(failed)
+    count = (
+        ""
+        if part.together or len(cases) == 1
+        else f"{right} of {len(cases)} cases {'is' if right == 1 else 'are'} right. "
+    )
+    value = item_of(reply.value, part.item)
+    back = shown(reply.value if value is None else value)
+    place = "" if part.item is None or value is None else f" as {part.name}"
+    return f"{count}For {called_with(key, case)} {case.name} gives back {back}{place}"
+
+
+def called_with(key: Key, case: Case) -> str:
+    """A case in words: the arguments by name, large arrays by their shape."""
+    if case.shown:
+        return case.shown
+    names = list(inspect.signature(key.question.reference[case.name]).parameters)
+    given = [pair for pair in zip(names, case.arguments or (), strict=False) if not isinstance(pair[1], Remote)]
+    text = ", ".join(f"{name} = {shown(value)}" for name, value in given)
+    return text if len(text) < 160 else ", ".join(f"{name} = {shown(value, 4)}" for name, value in given)
+
+
+def shown(value: Any, most: int = 16) -> str:
+    """A value on one line: numbers with six digits, arrays of more than `most` numbers by their shape."""
+    found = numbers(value) if not isinstance(value, str) else None
+    if found is not None and found.size > most:
+        return f"an array of shape {found.shape}"
+    if found is not None and found.dtype.kind == "f" and not (isinstance(value, int) or _whole(value)):
+        value = np.round(found, 6).tolist()
+    elif isinstance(value, np.ndarray):
+        value = value.tolist()
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "…"
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, int) for one in value)

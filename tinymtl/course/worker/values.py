@@ -1,13 +1,18 @@
 """Plain values: what may cross between the grader and a student's process, as JSON.
 
-Numbers, booleans, short strings, None, lists, dicts with string keys, and arrays of numbers. Nothing else
-has a spelling here, so an object with clever methods cannot cross: only its plain value can, or nothing.
+Numbers, booleans, short strings, None, lists, sets, dicts with string keys, and arrays of numbers; a fraction
+crosses as its number, a range or a deque as its list. Nothing else has a spelling here, so an object with clever
+methods cannot cross: only its plain value can, or nothing.
 The worker process loads this file by its path, so it imports NumPy and nothing of tinymtl.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import ItemsView, KeysView, ValuesView
+from decimal import Decimal
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -17,11 +22,16 @@ LONGEST_TEXT = 10_000  # characters in one string
 DEEPEST = 8  # lists and dicts inside one another
 LONGEST_LINE = 8_000_000  # characters of JSON in one message
 
+LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
 KINDS = {"b": "bool", "i": "int64", "u": "int64", "f": "float64"}  # NumPy's letter for a dtype → what it crosses as
 
 
+class Unordered(tuple[Any, ...]):
+    """The items of a set, whose order means nothing; a set itself could not hold lists."""
+
+
 class NotPlain(Exception):
-    """A value that has no plain spelling; `code` is one of "objects", "large", "deep", "kind"."""
+    """A value that has no plain spelling; `code` is one of "large", "deep", "kind"; `detail` names the kind."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code, detail)
@@ -39,8 +49,9 @@ def encode(value: Any) -> Any:
 
     Examples
     --------
-    >>> encode((1, np.float32(0.5), np.eye(2)))
-    [1, 0.5, {'array': [1.0, 0.0, 0.0, 1.0], 'shape': [2, 2], 'dtype': 'float64'}]
+    >>> from fractions import Fraction
+    >>> encode((1, np.float32(0.5), Fraction(3, 4), np.eye(2)))
+    [1, 0.5, 0.75, {'array': [1.0, 0.0, 0.0, 1.0], 'shape': [2, 2], 'dtype': 'float64'}]
     """
     return _encode(value, DEEPEST, [LARGEST])
 
@@ -61,11 +72,20 @@ def _encode(value: Any, depth: int, room: list[int]) -> Any:
         return int(value)
     if isinstance(value, float | np.floating):
         return float(value)
+    if isinstance(value, Rational | Decimal):
+        try:
+            return float(value)
+        except OverflowError:
+            raise NotPlain("large") from None
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
             raise NotPlain("large")
         return str(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, set | frozenset | Unordered):
+        return {"set": _encode(list(value), depth, room)}
+    if type(value).__name__ == "MinNorm":  # the whole result, where its weights are meant
+        raise NotPlain("kind", "MinNorm")
+    if isinstance(value, LISTS):
         if len(value) > room[0]:
             raise NotPlain("large")
         return [_encode(item, depth - 1, room) for item in value]
@@ -74,13 +94,17 @@ def _encode(value: Any, depth: int, room: list[int]) -> Any:
             raise NotPlain("kind", "dict")
         return {str(key): _encode(item, depth - 1, room) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in KINDS:
-            raise NotPlain("objects")
         if value.size > room[0]:  # asked before the numbers are touched: a broadcast view can be as large as it likes
             raise NotPlain("large")
+        if value.dtype.kind in "UO":  # words, fractions
+            return _encode(value.tolist(), depth, room)
+        if value.dtype.kind not in KINDS:
+            raise NotPlain("kind", "ndarray")
         room[0] -= value.size
         numbers = np.array(value, dtype=KINDS[value.dtype.kind], subok=False)
         return {"array": numbers.ravel().tolist(), "shape": list(numbers.shape), "dtype": numbers.dtype.name}
+    if type(value).__name__ == "Tensor" and isinstance(getattr(value, "data", None), np.ndarray):
+        return _encode(value.data, depth, room)
     raise NotPlain("kind", type(value).__name__)
 
 
@@ -97,6 +121,8 @@ def decode(spelled: Any) -> Any:
         return [decode(item) for item in spelled]
     if not isinstance(spelled, dict):
         return spelled
+    if set(spelled) == {"set"} and isinstance(spelled["set"], list):
+        return Unordered(decode(item) for item in spelled["set"])
     if set(spelled) != {"array", "shape", "dtype"}:
         return {key: decode(item) for key, item in spelled.items()}
     numbers, shape, dtype = spelled["array"], spelled["shape"], spelled["dtype"]
