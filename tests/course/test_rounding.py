@@ -9,7 +9,8 @@ from tests.course.test_study import rows
 from tinymtl.course import ASSIGNMENTS, points
 from tinymtl.course.answers.interval import verdict
 from tinymtl.course.answers.study import _best, _log, evidence
-from tinymtl.course.lessons.checks import find, verdict as said
+from tinymtl.course.lessons.checks import find
+from tinymtl.course.lessons.checks import verdict as said
 from tinymtl.course.question import Reply
 
 BARELY = 0.1 + 0.2  # one unit in the last place above 0.3

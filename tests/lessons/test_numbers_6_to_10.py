@@ -50,17 +50,17 @@ def test_lesson_6_stacked_and_averaged():
 
 
 def test_lesson_6_theorem_1b_fails():
-    J = np.array([[1.0, 0.0], [2.0, 1.0]])
+    J = np.array([[1.0, 1.0], [2.0, 1.0]])
     ub, full = both(J, [(1, 1), (1, -1)])
     g1, g2, v = J.T @ [1, 1], J.T @ [1, -1], J.T @ [1, 0]
     assert ub.weights == pytest.approx([0.5, 0.5], **CLOSE)
-    assert (g1 @ v, g2 @ v) == (3, -1)
-    assert ub.descent == pytest.approx([3, -1], **CLOSE)
-    after = np.array([-0.1, -0.2])  # Z after the step: −η J v; L₂ = ‖Z − Y₂‖²/4 with Y₂ = (−2, 2)
+    assert (g1 @ v, g2 @ v) == (5, -1)
+    assert ub.descent == pytest.approx([5, -1], **CLOSE)
+    after = np.array([-0.2, -0.3])  # Z after the step: −η J v; L₂ = ‖Z − Y₂‖²/4 with Y₂ = (−2, 2)
     assert ub.actual[1] == pytest.approx(((after - [-2, 2]) ** 2).sum() / 4 - 2, **CLOSE)
-    assert ub.actual[1] == pytest.approx(0.1125, **CLOSE)
-    assert full.weights == pytest.approx([0.3, 0.7], **CLOSE)
-    assert full.v == pytest.approx([0.2, -0.4], **CLOSE)
+    assert ub.actual[1] == pytest.approx(0.1325, **CLOSE)
+    assert full.weights == pytest.approx([0.2, 0.8], **CLOSE)
+    assert full.v == pytest.approx([-0.2, 0.4], **CLOSE)
     assert full.descent == pytest.approx([0.2, 0.2], **CLOSE)
 
 
