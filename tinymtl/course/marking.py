@@ -61,7 +61,7 @@ def close(value: Any, expected: Any, tolerance: float = 1e-6, exact: bool = Fals
     number for the number. "3/13" is a number; a bool is none; NaN and infinity agree with nothing. 0 and 1 may
     stand for False and True. Words agree in capitals or not.
 
-    >>> close([1, 2], np.array([[1.0], [2.0]])), close("3/13", 3 / 13), close(float("nan"), float("nan"))
+    >>> close(np.array([[1.0], [2.0]]), [1, 2]), close("3/13", 3 / 13), close(float("nan"), float("nan"))
     (True, True, False)
     """
     if expected is None or value is None:
