@@ -123,4 +123,4 @@ def test_every_stage_has_a_meaning():
     for strategy in STRATEGIES.values():
         step = strategy(model, tm.SGD(0.1))
         names |= {stage.name for stage in step.stages(x, targets)}
-    assert names == set(module.MEANINGS)
+    assert names == set(module.MEANINGS) - {"min-norm"}

@@ -200,7 +200,9 @@ def test_groups():
 
 def test_all_tasks_in_one_group():
     said = quadratics(**HAND, strategy=tm.RandomGrouped, group_size=2)
-    assert said.endswith("This step takes all tasks in one turn: loss 1 fell by 0.294 and loss 2 rose by 0.0563.")
+    assert said.endswith("This step is that average: loss 1 fell by 0.294 and loss 2 rose by 0.0563.")
+    said = quadratics(**HAND, strategy=tm.RandomGrouped, group_size=2, reduction="sum")
+    assert said.endswith("This step is 2 times that average: loss 1 fell by 0.575 and loss 2 rose by 0.125.")
 
 
 def test_all_aligned():

@@ -70,7 +70,7 @@ def test_the_hand_example_as_text(hand):
         "predicted by trunk, to first order: −η gₖ·v with η = 0.1\n"
         "gap: actual − predicted\n"
         "passes: 1 trunk forward, 1 trunk backward, 2 head backwards\n"
-        "optimizer memory changed: all"
+        "memory changed: none"
     )
 
 

@@ -157,9 +157,7 @@ def trajectory(step: Step, steps: int) -> Array:
            [0.  , 0.25]])
     """
     if not isinstance(step.model, AnalyticProblem):
-        raise TypeError(
-            "a trajectory is that of a step on an analytic problem, such as tm.problems.Quadratics"
-        )
+        raise TypeError("a trajectory is that of a step on an analytic problem, such as tm.problems.Quadratics")
     theta = step.model.theta
     points = [theta.data.copy()]
     for _ in range(steps):
@@ -193,15 +191,11 @@ def plot_trajectories(ax: Any, problem: AnalyticProblem, paths: Mapping[str, Any
     margin = 0.2 * float((high - low).max()) or 1.0
     grids = [np.linspace(low[i] - margin, high[i] + margin, 70) for i in range(2)]
     with no_grad():
-        values = np.array(
-            [[problem.losses(tensor(np.array([a, b]))).data for a in grids[0]] for b in grids[1]]
-        )
+        values = np.array([[problem.losses(tensor(np.array([a, b]))).data for a in grids[0]] for b in grids[1]])
     for k, name in enumerate(problem.task_names):
         heights = np.quantile(values[..., k], (0.02, 0.08, 0.18, 0.32, 0.5, 0.7, 0.9))
         colour = OKABE_ITO[3 + 2 * k]
-        ax.contour(
-            *grids, values[..., k], np.unique(heights), colors=colour, linestyles=LINES[k], linewidths=1
-        )
+        ax.contour(*grids, values[..., k], np.unique(heights), colors=colour, linestyles=LINES[k], linewidths=1)
         ax.plot([], [], color=colour, linestyle=LINES[k], linewidth=1, label=f"contours of {name}")
     ax.plot(*pareto.T, color="0.35", linewidth=5, alpha=0.5, solid_capstyle="round", label="Pareto set")
     for i, (name, path) in enumerate(points.items()):
@@ -209,9 +203,7 @@ def plot_trajectories(ax: Any, problem: AnalyticProblem, paths: Mapping[str, Any
         every = max(1, len(path) // 12)
         ax.plot(*path.T, color=colour, linewidth=2, marker=marker, markersize=5, markevery=every, label=name)
         ax.plot(*path[-1], marker=marker, markersize=11, color=colour, markeredgecolor="black")
-    starts = (
-        np.unique(np.stack([path[0] for path in points.values()]), axis=0) if points else np.empty((0, 2))
-    )
+    starts = np.unique(np.stack([path[0] for path in points.values()]), axis=0) if points else np.empty((0, 2))
     for start in starts:
         ax.annotate("start", start, (8, 8), textcoords="offset points", fontsize=FONT)
     _finish(ax, "Paths; the large marker is the end")
@@ -251,9 +243,7 @@ def plot_simplex(ax: Any, gram: Any, names: Sequence[str] | None = None, path: A
     """
     G = np.asarray(gram, dtype=np.float64)
     if G.shape != (3, 3):
-        raise ValueError(
-            f"the picture of the simplex is for three tasks: gram has shape {G.shape}, expected (3, 3)"
-        )
+        raise ValueError(f"the picture of the simplex is for three tasks: gram has shape {G.shape}, expected (3, 3)")
     names = [f"task {k + 1}" for k in range(3)] if names is None else list(names)
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
     n = 60
@@ -269,9 +259,7 @@ def plot_simplex(ax: Any, gram: Any, names: Sequence[str] | None = None, path: A
         outward = corners[k] - corners.mean(axis=0)
         away = (45, 28) * outward / _length(outward)
         words = f"{name}\nlength {short(float(np.sqrt(G[k, k])), 3)}"
-        ax.annotate(
-            words, corners[k], away, textcoords="offset points", ha="center", va="center", fontsize=FONT
-        )
+        ax.annotate(words, corners[k], away, textcoords="offset points", ha="center", va="center", fontsize=FONT)
     if path is not None:
         way = np.asarray(path, dtype=np.float64) @ corners
         style = {"color": OKABE_ITO[1], "markeredgecolor": "white", "markersize": 6, "linewidth": 1.5}
@@ -318,9 +306,7 @@ def plot_weights(ax: Any, weights: Any, names: Sequence[str]) -> Any:
     others = [k for k in range(len(names)) if k not in named]
     at = np.arange(1, len(W) + 1)
     for k in others:
-        ax.plot(
-            at, W[:, k], color="0.8", linewidth=1, label=f"{len(others)} others" if k == others[0] else None
-        )
+        ax.plot(at, W[:, k], color="0.8", linewidth=1, label=f"{len(others)} others" if k == others[0] else None)
     for i, k in enumerate(sorted(named)):
         colour = "0.3" if OKABE_ITO[i] == "#F0E442" else OKABE_ITO[i]  # yellow does not show on white
         every = (i * max(1, len(W) // 40), max(1, len(W) // 8))  # the lines' markers at different steps

@@ -21,8 +21,9 @@ from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 from tinymtl.optim import SGD
-from tinymtl.steps import STRATEGIES, Stage
+from tinymtl.steps import STRATEGIES, Stage, Update
 from tinymtl.steps.step import Step
+from tinymtl.ties import rounding, settled
 from tinymtl.tracing import Trace, traced_stages
 from tinymtl.tracing.numerals import clean, short, vector
 
@@ -33,10 +34,11 @@ WIDTH = 8  # of the trunk: so narrow that the tasks compete for it
 MEANINGS = {
     "forward": "The trunk maps the batch to the representation Z.",
     "task gradients": "One sweep over the heads, cut at Z, gives every loss its own gradient.",
-    "gram": "The inner products of the task gradients: all that the min-norm problem needs to know.",
-    "weights": "The weights α, on the simplex, of the shortest Σ αₖgₖ; the gap certifies how short it is.",
-    "trunk backward": "One sweep through the trunk, seeded with Σ αₖ ∇_Z Lₖ, gives v.",
-    "gradient": "One sweep from the loss to the trunk's and the heads' parameters.",
+    "gram": "The inner products of the task gradients: from these and the losses the weights are made.",
+    "weights": "The weights of the task gradients in v = Σ wₖgₖ.",
+    "min-norm": "The weights α, on the simplex, of the shortest Σ αₖgₖ; the gap certifies how short it is.",
+    "trunk backward": "One sweep through the trunk, seeded with Σ wₖ ∇_Z Lₖ, gives v.",
+    "gradient": "One sweep from the weighted losses to the trunk's and the heads' parameters.",
     "update": "The optimizer moves the trunk along −v, and the heads.",
 }
 
@@ -51,15 +53,11 @@ def add_walk_parser(subparsers: Any) -> None:
         epilog="example: tinymtl walk --problem hand",
     )
     names = ", ".join(STRATEGIES)
-    parser.add_argument(
-        "--step", default="mgda-ub", metavar="NAME", help=f"the strategy: {names} (default mgda-ub)"
-    )
+    parser.add_argument("--step", default="mgda-ub", metavar="NAME", help=f"the strategy: {names} (default mgda-ub)")
     parser.add_argument(
         "--data", metavar="NAME", help=f"a minibatch of {BATCH} rows of this data set (default multidigits)"
     )
-    parser.add_argument(
-        "--problem", metavar="NAME", help="in place of data: hand, two losses to check by hand"
-    )
+    parser.add_argument("--problem", metavar="NAME", help="in place of data: hand, two losses to check by hand")
     parser.set_defaults(func=walk)
 
 
@@ -161,9 +159,7 @@ def hand_example() -> tuple[SharedBottom, Array, dict[str, Array]]:
     (array([2. , 0.5]), array([ 3., 10.]))
     """
     heads = {"task 1": [[1.0], [1.0]], "task 2": [[0.0], [-1.0]]}
-    tasks = [
-        Task(name, _Product(weight, learns=False), _half_squared_error) for name, weight in heads.items()
-    ]
+    tasks = [Task(name, _Product(weight, learns=False), _half_squared_error) for name, weight in heads.items()]
     model = SharedBottom(_Product(np.eye(2), learns=True), tasks)
     return model, np.array([[1.0, 2.0]]), {"task 1": np.array([1.0]), "task 2": np.array([-3.0])}
 
@@ -173,33 +169,38 @@ def hand_example() -> tuple[SharedBottom, Array, dict[str, Array]]:
 
 def _describe(number: int, stage: Stage, known: dict[str, Any], model: SharedBottom) -> list[str]:
     """The stage's title, what it means, and the values that are new since `known`."""
-    names = [clean(model.task_names[k]) for k in stage.update.group]
+    update = stage.update
+    names = [clean(model.task_names[k]) for k in update.group]
     whose = f", {', '.join(names)}" if len(names) < len(model.tasks) else ""
     title = f"── {number}. {stage.name}{whose} "
-    lines = [title + "─" * max(0, 80 - len(title)), MEANINGS.get(stage.name, "")]
+    certified = stage.name == "weights" and isinstance(update.solution, MinNorm)
+    lines = [title + "─" * max(0, 80 - len(title)), MEANINGS.get("min-norm" if certified else stage.name, "")]
     for key, value in stage.values.items():
         if known.get(key) is not value and key not in ("group", "at"):
-            lines += _value("α" if key == "weights" and stage.update.solution is not None else key, value, names)
+            lines += _value(key, value, names, update)
     return [line for line in lines if line]
 
 
-def _value(key: str, value: Any, names: list[str]) -> Iterator[str]:
+def _value(key: str, value: Any, names: list[str], update: Update) -> Iterator[str]:
     if key == "gradients":
         for k, name in enumerate(names):
             yield from _shown(f"g of {name}", to_host(value[k]))
-    elif key in ("losses", "weights", "α"):
-        one = {"losses": "loss", "weights": "weight"}.get(key, key)
-        for name, number in zip(names, to_host(value).tolist(), strict=True):
+    elif key in ("losses", "weights"):
+        one = "loss" if key == "losses" else "α" if isinstance(update.solution, MinNorm) else "weight"
+        numbers = to_host(value)
+        for name, number in zip(names, (settled(numbers) if key == "weights" else numbers).tolist(), strict=True):
             yield f"   {f'{one} of {name}':<18} {short(number)}"
+    elif key == "gram":
+        lengths = np.sqrt(value.diagonal())
+        yield from _shown(key, settled(value, rounding(update.losses.dtype) * np.outer(lengths, lengths)))
     elif isinstance(value, MinNorm):
-        yield f"   {'‖v‖²':<18} {short(value.squared_norm)}"
-        yield f"   {'gap':<18} {short(value.gap)}"
+        noise = 0.0 if update.gram is None else rounding() * float(update.gram.diagonal().max())
+        yield f"   {'‖v‖²':<18} {short(value.squared_norm, noise=noise)}"
+        yield f"   {'gap':<18} {short(value.gap, noise=noise)}"
     elif isinstance(value, Tensor) or is_array(value):
         yield from _shown(key, to_host(value.data if isinstance(value, Tensor) else value))
     elif key == "memory":
         yield f"   {key:<18} {', '.join(value)}"
-    else:
-        yield f"   {key:<18} {value}"
 
 
 def _shown(name: str, array: Array) -> Iterator[str]:
@@ -207,7 +208,7 @@ def _shown(name: str, array: Array) -> Iterator[str]:
     rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[None]
     if rows.shape[0] <= 6 and rows.shape[1] <= 8:
         for i, row in enumerate(rows):
-            yield f"   {name if i == 0 else '':<18} {vector(row.tolist())}"
+            yield f"   {name if i == 0 else '':<18} {vector(settled(row).tolist())}"
     else:
         shape = " × ".join(map(str, array.shape))
         length = float(np.sqrt((array.astype(np.float64) ** 2).sum()))

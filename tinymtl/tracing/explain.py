@@ -5,10 +5,12 @@ Every word follows from the trace's numbers. What rounding can make of nothing c
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.ties import first_largest, first_smallest, rounding, settled
+from tinymtl.ties import CLOSE, first_largest, first_smallest, rounding, settled
 from tinymtl.tracing.numerals import clean, degrees, listing, short, signed
 from tinymtl.tracing.record import Record, Turn
 
@@ -36,9 +38,7 @@ def _pull(trace: Record, turn: Turn, names: list[str]) -> str:
     still = [names[k] for k in np.flatnonzero(lengths == 0)]
     if still:
         verb = "has a zero gradient" if len(still) == 1 else "have zero gradients"
-        return (
-            f"{at_first}{_some(still, len(names))} {verb}{where} and {_do(still, 'pulls', 'pull')} nowhere."
-        )
+        return f"{at_first}{_some(still, len(names))} {verb}{where} and {_do(still, 'pulls', 'pull')} nowhere."
     if len(names) == 2:
         strengths = f"with lengths {short(lengths[0])} and {short(lengths[1])}"
         return f"{at_first}{listing(names)} {_angle(turn.angles[0, 1])}{where}, {strengths}."
@@ -57,9 +57,7 @@ def _pull(trace: Record, turn: Turn, names: list[str]) -> str:
 def _angle(angle: float) -> str:
     said = degrees(angle)
     meanings = {"0°": "pull the same way, 0° apart", "90°": "pull at right angles, 90° apart"}
-    return meanings.get(
-        said, "pull in opposite directions, 180° apart" if said == "180°" else f"pull {said} apart"
-    )
+    return meanings.get(said, "pull in opposite directions, 180° apart" if said == "180°" else f"pull {said} apart")
 
 
 # ------------------------------------------------------------ what the average would do
@@ -83,9 +81,7 @@ def _average(trace: Record, turn: Turn, names: list[str]) -> str:
     through = " through the trunk" if trace.heads_have_parameters else ""
     if not len(raised):
         lowers = (slopes > 0).all()
-        everybody = (
-            "raise no loss" if not lowers else "lower both" if len(names) == 2 else f"lower all {len(names)}"
-        )
+        everybody = "raise no loss" if not lowers else "lower both" if len(names) == 2 else f"lower all {len(names)}"
         return f"The averaged step would {everybody}{through} (ḡ·g at least {short(slopes.min(), noise=noise)})."
     worst = first_smallest(slopes)
     most = f", {names[worst]} most" if len(raised) > 1 else ""
@@ -100,71 +96,80 @@ def _deed(trace: Record, turn: Turn, names: list[str]) -> str:
     if len(trace.turns) > 1:
         return _turns(trace, names)
     outcome = _outcome(turn.actual, turn.noise, names)
-    if turn.label != "α":
-        follows = {"uniform": "This step is that average", "weighted": "This step follows a weighted sum"}
-        if len(names) == 1:
-            return f"This step follows it: {outcome}."
-        how = follows.get(turn.label, "This step takes all tasks in one turn")
-        if turn.label == "weighted":
-            how += f", weights {listing([short(w) for w in turn.weights])}" if len(names) <= 4 else ""
-        return f"{how}: {outcome}."
-    solved = trace.min_norm
-    assert solved is not None
-    alpha = _alpha(turn.weights, names)
-    gram = turn.gram_measured
-    if _cancels(float(turn.weights @ gram @ turn.weights), turn.weights, gram):
-        stays = "no direction lowers every loss at once and the trunk stays where it is"
-        if (gram.diagonal() == 0).any():
-            stays = "a zero gradient is the shortest point of the hull and the trunk stays where it is"
-        return f"{alpha} gives v = 0: {stays} (Pareto-stationary, which need not be optimal); {outcome}."
-    heads = "; with the heads' own steps " if trace.heads_have_parameters else ": "
-    return f"{alpha} {_aim(trace, turn, names)}{heads}{outcome}."
+    if turn.label == "α" or turn.gram_of_step is not None:
+        heads = "; with the heads' own steps " if trace.heads_have_parameters else ": "
+        aim = _still(turn) or _aim(trace, turn, names) + heads
+        return f"{_spread(turn, names)} {aim}{outcome}."
+    if len(names) == 1:
+        how = "This step follows it"
+    elif turn.label == "uniform":
+        times = float(turn.weights.mean()) * len(names)
+        one = abs(times - 1) <= max(CLOSE, turn.rounding)
+        how = "This step is that average" if one else f"This step is {short(times)} times that average"
+    else:
+        how = "This step follows a weighted sum"
+        how += f", weights {listing([short(w) for w in turn.weights])}" if len(names) <= 4 else ""
+    return f"{how}: {outcome}."
 
 
-def _alpha(weights: Array, names: list[str]) -> str:
+def _spread(turn: Turn, names: list[str]) -> str:
+    """The weights of the tasks' gradients: α if they solve the min-norm problem, w otherwise."""
+    symbol = "α" if turn.label == "α" else "w"
     if len(names) <= 3:
-        return f"α = {listing([short(w) for w in weights])}"
-    used = np.flatnonzero(weights > 0)
-    top = first_largest(weights)
-    return (
-        f"α spreads over {len(used)} of {len(names)} tasks (most on {names[top]}, {short(weights[top])}) and"
-    )
+        return f"{symbol} = {listing([short(w) for w in turn.weights])}"
+    used = np.count_nonzero(turn.weights)
+    top = first_largest(turn.weights)
+    most = f"most on {names[top]}, {short(turn.weights[top])}"
+    return f"{symbol} spreads over {used} of {len(names)} tasks ({most}) and"
+
+
+def _still(turn: Turn) -> str:
+    """What it means if v = 0; nothing if it is not."""
+    gram = turn.gram_measured
+    if not _cancels(float(turn.weights @ gram @ turn.weights), turn.weights, gram):
+        return ""
+    if turn.label != "α":
+        return "gives v = 0: the trunk stays where it is; "
+    stays = "no direction lowers every loss at once and the trunk stays where it is"
+    if (gram.diagonal() == 0).any():
+        stays = "a zero gradient is the shortest point of the hull and the trunk stays where it is"
+    return f"gives v = 0: {stays} (Pareto-stationary, which need not be optimal); "
 
 
 def _aim(trace: Record, turn: Turn, names: list[str]) -> str:
-    """What v does to every loss to first order, through the trunk: gₖ·v where α was solved, and its sign on θ."""
+    """What v does to every loss to first order, through the trunk: gₖ·v where gradients are weighed, its sign on θ."""
     at = turn.gram_measured @ turn.weights
     length = np.sqrt(max(float(turn.weights @ at), 0.0))
     norms = np.sqrt(turn.gram_measured.diagonal())
     at = settled(at, PARALLEL * length * norms)
-    noise = rounding() * float(np.abs(turn.weights) @ norms * norms.max())
+    number = partial(short, noise=rounding() * float(np.abs(turn.weights) @ norms * norms.max()))
     where = " on Z" if turn.space == "Z" and trace.x_shape is not None else ""
-    used = turn.weights > 0
+    used = turn.weights != 0
     equal = np.ptp(at[used]) <= 1e-3 * abs(at[used]).max()
     up = np.flatnonzero(at < 0)
     if len(names) == 1:
-        said = f"follows its gradient (‖v‖² = {short(at[0], noise=noise)}{where})"
+        said = f"follows its gradient (‖v‖² = {number(turn.weights @ at)}{where})"
     elif len(up):
-        said = f"raises {_some([names[k] for k in up], len(names))}{where} (gₖ·v = {short(at.min(), noise=noise)})"
+        said = f"raises {_some([names[k] for k in up], len(names))}{where} (gₖ·v = {number(at.min())})"
     elif equal and used.all():
         everybody = "both" if len(names) == 2 else f"all {len(names)}"
-        said = f"lowers {everybody} equally (gₖ·v = {short(at.mean(), noise=noise)}{where})"
+        said = f"lowers {everybody} equally (gₖ·v = {number(at.mean())}{where})"
     elif equal:
         rest = at[~used]
         few = _some([names[k] for k in np.flatnonzero(used)], len(names))
-        others = (
-            listing([names[k] for k in np.flatnonzero(~used)]) if len(rest) <= 3 else f"the other {len(rest)}"
-        )
-        much = "more" if rest.min() > 1.001 * at[used].mean() else "as much"
-        least = f"{'at least ' if len(rest) > 1 else ''}{short(rest.min(), noise=noise)}"
-        along = f"gₖ·v = {short(at[used].mean(), noise=noise)}{where}"
+        others = listing([names[k] for k in np.flatnonzero(~used)]) if len(rest) <= 3 else f"the other {len(rest)}"
+        ratio = rest.min() / at[used].mean()
+        much = "more" if ratio > 1.001 else "as much" if ratio > 0.999 else "less"
+        least = f"{'at least ' if len(rest) > 1 else ''}{number(rest.min())}"
+        along = f"gₖ·v = {number(at[used].mean())}{where}"
         if used.sum() == 1:
             said = f"follows {few} alone ({along}), which lowers {others} {much} ({least})"
         else:
             few = few if used.sum() <= 3 else "these"
             said = f"lowers {few} equally ({along}) and {others} {much} ({least})"
-    else:  # α was solved on normalised gradients
-        said = f"lowers every loss (gₖ·v from {short(at.min(), noise=noise)} to {short(at.max(), noise=noise)}{where})"
+    else:  # weights of another kind, or α of normalised gradients
+        lowers = "lowers every loss" if at.min() > 0 else "raises no loss"
+        said = f"{lowers} (gₖ·v from {number(at.min())} to {number(at.max())}{where})"
     on_theta = turn.descent
     scale = turn.norms * np.sqrt(turn.v @ turn.v)
     betrayed = np.flatnonzero(on_theta < -PARALLEL * scale)

@@ -177,9 +177,7 @@ def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
 
     def centre(layer: float, place: float) -> Point:
         along, beside = 20 + layer * step, 20 + (place - low) * side
-        return (
-            (along + width / 2, beside + HEIGHT / 2) if across else (beside + width / 2, along + HEIGHT / 2)
-        )
+        return (along + width / 2, beside + HEIGHT / 2) if across else (beside + width / 2, along + HEIGHT / 2)
 
     shapes = []
     for parent, child in edges:

@@ -52,9 +52,7 @@ class Layers:
         self._order()
         places = self._settle()
         self.place = places[:count]
-        self.routes = {
-            edge: [(self._layer[b], places[b]) for b in through] for edge, through in bends.items()
-        }
+        self.routes = {edge: [(self._layer[b], places[b]) for b in through] for edge, through in bends.items()}
 
     def _join(self, parent: int, child: int) -> None:
         self._after[parent].append(child)

@@ -11,18 +11,22 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Generator
+from dataclasses import fields
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from tinymtl.autodiff import Tensor
-from tinymtl.backend import Array, array_module, device_of, to_device, to_host
+from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinymtl.hull import MinNorm
 from tinymtl.nn import training
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
 from tinymtl.steps import Stage, Step, StepReport, Update
-from tinymtl.ties import rounding
+from tinymtl.steps.step import is_optimizers
+from tinymtl.ties import CLOSE, rounding
 from tinymtl.tracing.record import Turn
 from tinymtl.tracing.result import Trace
 
@@ -35,7 +39,7 @@ def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
 
     Parameters
     ----------
-    step : any strategy
+    step : any strategy, one of your own as well
     x, targets : as for calling the step; None for an analytic problem
 
     Returns
@@ -73,11 +77,11 @@ def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
 
 def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[Stage, None, Trace]:
     """`step.stages(x, targets)`, with the Trace as the generator's return value."""
-    model = step.model
+    model, names = step.model, list(step.model.task_names)
     batch = model.read(x, targets)
-    watched: list[_Watched] = []
+    watched: list[_Turn] = []
     stages = step.stages(x, targets)
-    watch = _Watched(step)
+    watch = _Turn(step)
     while True:
         try:
             stage = next(stages)
@@ -88,62 +92,72 @@ def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[S
         if stage.name == "update":  # a turn ends here
             watch.end(step, stage.update)
             watched.append(watch)
-            watch = _Watched(step)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a step that was far too long may send a loss to infinity
+            watch = _Turn(step)
+    batch = _in_float64(batch)
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that was far too long may send a loss to infinity
         turns = [watch.measure(batch) for watch in watched]
     return Trace(
         strategy=type(step).__name__,
         optimizer=repr(step.optimizer),
         learning_rate=_plain_learning_rate(step),
-        task_names=list(model.task_names),
+        task_names=names,
         x_shape=None if batch.x is None else tuple(batch.x.shape),
         dtype=str(model.vector.dtype),
         heads_have_parameters=model.layout.size > model.layout.trunk.stop,
         losses=report.losses.astype(np.float64),
         weights=None if report.weights is None else np.array(report.weights, dtype=np.float64),
-        min_norm=report.min_norm,
+        min_norm=report.min_norm if isinstance(report.min_norm, MinNorm) else None,
         trunk_forwards=report.trunk_forwards,
         trunk_backwards=report.trunk_backwards,
         head_backwards=report.head_backwards,
         turns=turns,
-        notes=_notes(model, report, turns),
+        notes=[
+            *(f"task {name!r} has no label in this batch" for k, name in enumerate(names) if k not in batch.group),
+            *(note for watch, turn in zip(watched, turns, strict=True) for note in watch.notes(turn)),
+        ],
     )
 
 
-class _Watched:
+class _Turn:
     """The copies that are taken of one turn, and what is measured on them afterwards."""
 
     def __init__(self, step: Step):
         self.twin = _twin(step.model)
         self.before = to_host(step.model.vector.data).astype(np.float64)
         self.rounding = rounding(step.model.vector.dtype)
+        self.memory: dict[str, Array] | None = step.state()
 
     def end(self, step: Step, update: Update) -> None:
-        """Take what the update says, and the parameters that it left."""
-        names = step.model.task_names
+        """Take what the update says, and the parameters and the memory that it left."""
+        names, trunk = step.model.task_names, step.model.layout.trunk
+        for part in ("losses", "weights", *(["v"] if trunk.stop else [])):
+            if getattr(update, part) is None:
+                raise ValueError(f"{type(step).__name__} leaves {part} of its Update open: a trace shows what is in it")
         self.group = list(update.group)
+        self.losses = to_host(update.losses).astype(np.float64)
         self.weights = np.zeros(len(names))
         self.weights[self.group] = to_host(update.weights)
-        self.label = _label(step, update, self.weights)
-        self.v = to_host(update.v).astype(np.float64)
-        self.gram = None if update.gram is None else np.array(update.gram)
-        self.space = update.at if self.v.size else "Z"
+        self.v = to_host(update.v).astype(np.float64) if trunk.stop else np.zeros(0)
+        self.space = update.at if trunk.stop else "Z"
+        self.gram = None
+        if update.gram is not None and len(self.group) == len(names):
+            self.gram = np.zeros((len(names), len(names)))
+            self.gram[np.ix_(self.group, self.group)] = update.gram
+        self.label = _label([names[k] for k in sorted(self.group)], len(names), update, self.rounding)
         self.after = to_host(step.model.vector.data).astype(np.float64)
-        self.touched = list(update.memory or [])
+        self.touched, self.memory = _changed(self.memory or {}, step.state()), None
 
     def measure(self, batch: Batch) -> Turn:
         """Losses and gradients as they were before the turn, and the losses after it."""
         twin = self.twin
-        tasks = range(len(twin.tasks))
         # dropout masks of heads that share a generator come in the order of the step's own forwards
-        order = [*self.group, *(k for k in tasks if k not in self.group)]
+        order = [*self.group, *(k for k in batch.group if k not in self.group)]
         afterwards = _twin(twin)
         losses, at_z, at_theta, at_heads = _gradients(twin, batch, order)
         afterwards.vector.data[...] = to_device(self.after, device_of(afterwards.vector.data))
         _, _, moved = _forward(afterwards, batch, order)
-        after = np.array([moved[k].item() for k in tasks])
+        after = losses.copy()  # NaN for a task without a label
+        after[order] = [moved[k].item() for k in order]
 
         before, change = self.before, self.after - self.before
         trunk, heads = twin.layout.trunk, twin.layout.heads
@@ -166,11 +180,21 @@ class _Watched:
             descent=at_theta @ self.v,
             predicted_trunk=at_theta @ change[trunk],
             predicted_head=np.array([h @ change[part] for h, part in zip(at_heads, heads, strict=True)]),
-            actual=after - losses,
+            actual=np.where(np.isnan(losses), 0.0, after - losses),
             memories=self.touched,
             noise=noise,
             rounding=self.rounding,
         )
+
+    def notes(self, turn: Turn) -> list[str]:
+        """Whether the twin gave the step's own losses again."""
+        near = float(np.sqrt(self.rounding / 64))
+        return [
+            f"task {self.twin.task_names[k]!r}: the step saw the loss {own:.6g}, the copy that is measured "
+            f"{turn.losses[k]:.6g}: a module or a loss draws random numbers or keeps a state that is not copied with it"
+            for k, own in zip(self.group, self.losses.tolist(), strict=True)
+            if not math.isclose(own, float(turn.losses[k]), rel_tol=near, abs_tol=near)
+        ]
 
 
 def _twin(model: SharedBottom) -> SharedBottom:
@@ -184,10 +208,19 @@ def _twin(model: SharedBottom) -> SharedBottom:
         ) from error
 
 
+def _in_float64(part: Any) -> Any:
+    """A batch as the step read it, or a part of one, in the dtype of the twins."""
+    if isinstance(part, Batch):
+        return Batch(*(_in_float64(getattr(part, field.name)) for field in fields(Batch)))
+    if isinstance(part, Tensor):
+        return Tensor(_in_float64(part.data))
+    if isinstance(part, list):
+        return [_in_float64(item) for item in part]
+    return part.astype(np.float64) if is_array(part) and part.dtype.kind == "f" else part
+
+
 def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
     """Z, Z as a leaf of its own, and every loss from there, in training as the step's own forward."""
-    if batch.x is not None:
-        batch = model.read(batch.x, dict(zip(model.task_names, batch.targets, strict=True)))
     with training():
         z = model.represent(batch.x)
         cut = z.detach()
@@ -195,54 +228,50 @@ def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tenso
         return z, cut, {k: model.losses(cut, batch, [k]) for k in order}
 
 
-def _gradients(
-    model: SharedBottom, batch: Batch, order: list[int]
-) -> tuple[Array, Array, Array, list[Array]]:
-    """Losses (K,), ∇_Z Lₖ (K, size of Z), ∇_θ Lₖ (K, size of θ) and each ∇_φₖ Lₖ, on the host."""
+def _gradients(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Array, Array, Array, list[Array]]:
+    """Losses (K,), ∇_Z Lₖ (K, size of Z), ∇_θ Lₖ (K, size of θ) and each ∇_φₖ Lₖ, on the host.
+
+    A task that is not in `order`, since it has no label, has the loss NaN and gradients of 0.
+    """
     z, cut, losses = _forward(model, batch, order)
-    tasks = range(len(model.tasks))
-    xp = array_module(z.data)
-    at_z = np.zeros((len(tasks), z.size))
-    at_theta = np.zeros((len(tasks), model.layout.trunk.stop))
-    at_heads = []
-    for k in tasks:
-        found = model.sweep(losses[k], xp.ones_like(losses[k].data))
-        at_heads.append(to_host(model.flatten_head(found, k)).astype(np.float64))
+    tasks, xp = len(model.tasks), array_module(z.data)
+    values = np.full(tasks, np.nan)
+    at_z, at_theta = np.zeros((tasks, z.size)), np.zeros((tasks, model.layout.trunk.stop))
+    at_heads = [np.zeros(part.stop - part.start) for part in model.layout.heads]
+    for k, loss in losses.items():
+        values[k] = loss.item()
+        found = model.sweep(loss, xp.ones_like(loss.data))
+        at_heads[k] = to_host(model.flatten_head(found, k)).astype(np.float64)
         if cut in found:
             at_z[k] = to_host(found[cut]).reshape(-1)
             at_theta[k] = to_host(model.flatten_trunk(model.sweep(z, found[cut])))
-    return np.array([losses[k].item() for k in tasks]), at_z, at_theta, at_heads
+    return values, at_z, at_theta, at_heads
 
 
-def _label(step: Step, update: Update, weights: Array) -> str:
-    """How to call an update's weights."""
-    names = step.model.task_names
-    if not step.one_update:
-        group = ", ".join(names[k] for k in sorted(update.group))
-        return f"task {group} only" if len(update.group) == 1 else "group {" + group + "}"
-    if update.solution is not None:
+def _label(group: list[str], tasks: int, update: Update, rounding: float) -> str:
+    """How to call an update: by whose turn it is, or by the weights if all tasks have part in it."""
+    if len(group) < tasks:
+        return f"task {group[0]} only" if len(group) == 1 else "group {" + ", ".join(group) + "}"
+    if isinstance(update.solution, MinNorm):
         return "α"
-    return "uniform" if (weights == weights[0]).all() else "weighted"
+    weights = to_host(update.weights)
+    return "uniform" if np.ptp(weights) <= max(CLOSE, rounding) * abs(weights).max() else "weighted"
+
+
+def _changed(before: dict[str, Array], after: dict[str, Array]) -> list[str]:
+    """The parts of a step's memory that changed, by name. An optimizer's are told by its arrays, not by its count."""
+    changed: dict[str, None] = {}
+    for path, array in after.items():
+        name = unquote(path.split("/")[0])
+        counts = is_optimizers(name) and (path.endswith("/t") or array.dtype.kind == "U")
+        if not counts and (path not in before or not np.array_equal(before[path], array)):
+            changed[name] = None
+    return list(changed)
 
 
 def _plain_learning_rate(step: Step) -> float | None:
     """η if the optimizer moves θ by exactly −η v: plain SGD with a fixed learning rate. Otherwise None."""
     rule = step.optimizer
-    if not isinstance(rule, SGD) or rule.momentum or rule.weight_decay or rule.clip_norm is not None:
+    if type(rule) is not SGD or rule.momentum or rule.weight_decay or rule.clip_norm is not None:
         return None
     return None if callable(rule.lr) else rule.lr
-
-
-def _notes(model: SharedBottom, report: StepReport, turns: list[Turn]) -> list[str]:
-    """Whether the twins gave the step's own losses again."""
-    rounding = float(np.finfo(model.vector.dtype).eps) ** 0.5
-    notes = []
-    for turn in turns:
-        for k in turn.group:
-            own, again = float(report.losses[k]), float(turn.losses[k])
-            if not math.isclose(own, again, rel_tol=rounding, abs_tol=rounding):
-                notes.append(
-                    f"task {model.task_names[k]!r}: the step saw the loss {own:.6g}, the copy that is measured "
-                    f"{again:.6g}: a module or a loss draws random numbers or keeps a state that is not copied with it"
-                )
-    return notes

@@ -51,11 +51,7 @@ def exact(value: float, noise: float = 0.0) -> str | None:
             return f"{near + 0.0:.{places}f}"  # + 0.0: no "-0"
     near_fraction = Fraction(value).limit_denominator(999)
     decimal = 10**9 % near_fraction.denominator == 0  # 2⁹ is the largest power of two below 1000
-    if (
-        abs(float(near_fraction) - value) <= tolerance
-        and abs(near_fraction.numerator) < 10_000
-        and not decimal
-    ):
+    if abs(float(near_fraction) - value) <= tolerance and abs(near_fraction.numerator) < 10_000 and not decimal:
         return str(near_fraction)
     return None
 

@@ -63,9 +63,7 @@ def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
 
     known = len(names) == 2 and not np.isnan(turn.angles[0, 1])
     apart = f": {degrees(float(turn.angles[0, 1]))} apart" if known else ""
-    shapes = _title(
-        12, f"The gradients on {turn.space}{apart}", "true lengths and angles; the step goes against v"
-    )
+    shapes = _title(12, f"The gradients on {turn.space}{apart}", "true lengths and angles; the step goes against v")
     origin = place(np.zeros(2))
     if len(names) == 2:
         a, b = place(points[0]), place(points[1])
@@ -124,9 +122,7 @@ def _arc(turn: Turn, origin: Point, a: Point, b: Point) -> list[str]:
     if radius < 6 or degrees(float(turn.angles[0, 1])) == "0°":
         return []
     first, second = (math.atan2(p[1] - origin[1], p[0] - origin[0]) for p in (a, b))
-    (x0, y0), (x1, y1) = (
-        (origin[0] + radius * math.cos(t), origin[1] + radius * math.sin(t)) for t in (first, second)
-    )
+    (x0, y0), (x1, y1) = ((origin[0] + radius * math.cos(t), origin[1] + radius * math.sin(t)) for t in (first, second))
     clockwise = int((second - first) % (2 * math.pi) <= math.pi + TINY)
     return [path(f"M{px(x0, y0)}A{px(radius, radius)} 0 0 {clockwise} {px(x1, y1)}", PALE)]
 
@@ -147,9 +143,7 @@ def _beside(start: Point, end: Point, name: str, length: str, colour: str) -> li
 
 def _cosines(turn: Turn, names: list[str]) -> tuple[list[str], float]:
     """The cosine of every pair: blue where two tasks agree, orange where they pull against each other."""
-    shapes = _title(
-        12, f"Cosines of the gradients on {turn.space}", "blue: the same way; orange: against each other"
-    )
+    shapes = _title(12, f"Cosines of the gradients on {turn.space}", "blue: the same way; orange: against each other")
     words = [[_hundredths(c) for c in row] for row in turn.cosines.tolist()]
     table, bottom = _checks(12, LEFT - 36, names, names, np.nan_to_num(turn.cosines), words)
     return shapes + table, bottom
@@ -157,9 +151,7 @@ def _cosines(turn: Turn, names: list[str]) -> tuple[list[str], float]:
 
 def _hundredths(cosine: float) -> str:
     """−.71: without the 0, so that eight of them fit side by side."""
-    return (
-        "–" if math.isnan(cosine) else f"{nudged(cosine):z.2f}".replace("0.", ".").replace("-", MINUS)
-    )
+    return "–" if math.isnan(cosine) else f"{nudged(cosine):z.2f}".replace("0.", ".").replace("-", MINUS)
 
 
 def _checks(
@@ -189,9 +181,7 @@ def _checks(
             shapes.append(box(x, y, cell, high, fill=fill, stroke="white", stroke_width=edge))
             if few and 6.2 * len(words[i][j]) <= cell:
                 ink = "white" if s > 0.6 + CLOSE else INK  # dark on every orange
-                shapes.append(
-                    label(x + cell / 2, y + high / 2 + 4, words[i][j], "middle", font_size=11, fill=ink)
-                )
+                shapes.append(label(x + cell / 2, y + high / 2 + 4, words[i][j], "middle", font_size=11, fill=ink))
     return shapes, top + len(rows) * high
 
 
@@ -244,9 +234,7 @@ def _turns(trace: Record, names: list[str]) -> tuple[list[str], float]:
     exponent = 3 * math.floor(math.log10(most) / 3 + CLOSE) if most else 0
     unit = f"; numbers in 10{''.join(_RAISED[c] for c in str(exponent))}" if exponent and _few(changes) else ""
     x0 = LEFT + 12
-    shapes = _title(
-        x0, "Whose turn moved which loss", f"a row: a turn; blue: the loss fell; orange: it rose{unit}"
-    )
+    shapes = _title(x0, "Whose turn moved which loss", f"a row: a turn; blue: the loss fell; orange: it rose{unit}")
     turns = [", ".join(names[k] for k in turn.group) for turn in trace.turns]
     # the square root lets small changes show; the sign is kept
     strength = -np.sign(finite) * np.sqrt(np.abs(finite) / most) if most else finite

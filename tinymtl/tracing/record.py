@@ -17,7 +17,7 @@ LONGEST_VECTOR = 100  # numbers of v that `to_dict` still lists
 
 @dataclass
 class Turn:
-    """One update and what it did. Averaged, MGDA and MGDA-UB make one per step; alternating steps one per task.
+    """One update and what it did. A step makes one, or takes turns: alternating steps make one per task.
 
     All arrays are float64 on the host, in task order. What the step itself does not compute is measured on a copy
     of the model in float64, at the parameters before the turn and with the random numbers that the step drew.
@@ -29,7 +29,8 @@ class Turn:
     weights : (K,)
         The weight of every task's gradient in v.
     label : str
-        How to call them: "α", "uniform", "weighted", "task left only", "group {left, right}".
+        How to call them: "α" (of a min-norm problem), "uniform", "weighted", or if not all tasks have part in the
+        update "task left only", "group {left, right}".
     losses : (K,)
         Measured before the turn.
     space : "Z" or "θ"
@@ -48,7 +49,8 @@ class Turn:
     actual : (K,)
         The measured change of each loss over this turn.
     memories : list of str
-        The optimizer memories that this turn changed.
+        The parts of the step's memory that this turn changed, by name. (That an optimizer has counted one more
+        update is not a change.)
     noise : (K,)
         How far rounding alone may move each loss: a smaller change says nothing.
     rounding : float
@@ -205,7 +207,6 @@ class Record:
         A number that is not finite (the cosine with a zero gradient) becomes None, and so does a v of more than 100
         numbers; its squared length is always there.
         """
-        solved = self.min_norm
         return {
             "strategy": self.strategy,
             "optimizer": self.optimizer,
@@ -214,40 +215,22 @@ class Record:
             "batch": None if self.x_shape is None else {"rows": self.x_shape[0], "shape": list(self.x_shape)},
             "dtype": self.dtype,
             "losses": _plain(self.losses),
-            "weights": None if self.weights is None else _plain(self.weights),
-            "min_norm": None if solved is None else {key: _plain(v) for key, v in solved._asdict().items()},
-            "passes": {
-                "trunk_forwards": self.trunk_forwards,
-                "trunk_backwards": self.trunk_backwards,
-                "head_backwards": self.head_backwards,
-            },
+            "weights": _plain(self.weights),
+            "min_norm": None if self.min_norm is None else _plain(self.min_norm._asdict()),
+            "passes": {name: getattr(self, name) for name in ("trunk_forwards", "trunk_backwards", "head_backwards")},
             "turns": [self._turn_dict(turn) for turn in self.turns],
             "notes": list(self.notes),
         }
 
     def _turn_dict(self, turn: Turn) -> dict[str, Any]:
-        arrays = {
-            "weights": turn.weights,
-            "losses": turn.losses,
-            "norms_z": turn.norms_z,
-            "norms_theta": turn.norms,
-            "gram_z": turn.gram_z,
-            "gram_theta": turn.gram_theta,
-            "cosines": turn.cosines,
-            "angles": turn.angles,
-            "descent": turn.descent,
-            "predicted_trunk": turn.predicted_trunk,
-            "predicted_head": turn.predicted_head,
-            "predicted": turn.predicted,
-            "actual": turn.actual,
-            "gap": turn.gap,
-        }
+        names = ["weights", "losses", "norms_z", "gram_z", "gram_theta", "gram_of_step", "cosines", "angles"]
+        names += ["descent", "predicted_trunk", "predicted_head", "predicted", "actual", "gap"]
         return {
             "group": [self.task_names[k] for k in turn.group],
             "label": turn.label,
             "space": turn.space,
-            **{name: _plain(array) for name, array in arrays.items()},
-            "gram_of_step": None if turn.gram_of_step is None else _plain(turn.gram_of_step),
+            **{name: _plain(getattr(turn, name)) for name in names},
+            "norms_theta": _plain(turn.norms),
             "v_z": _plain(turn.v_z) if turn.v_z.size <= LONGEST_VECTOR else None,
             "v": _plain(turn.v) if turn.v.size <= LONGEST_VECTOR else None,
             "squared_norm_v_z": _plain(turn.v_z @ turn.v_z),
@@ -269,4 +252,6 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -95,9 +95,7 @@ def path(d: str, colour: str = INK, head: bool = False, **style: object) -> str:
     return f'<path d="{d}" fill="none" stroke="{colour}"{marker}{_attributes(style)}/>'
 
 
-def line(
-    x0: float, y0: float, x1: float, y1: float, colour: str = INK, head: bool = False, **style: object
-) -> str:
+def line(x0: float, y0: float, x1: float, y1: float, colour: str = INK, head: bool = False, **style: object) -> str:
     """A straight line."""
     return path(f"M{px(x0, y0)}L{px(x1, y1)}", colour, head, **style)
 

@@ -60,7 +60,9 @@ def _opening(trace: Record) -> list[str]:
 
 def turn_title(trace: Record, i: int) -> str:
     """turn 2 of 2: task right only."""
-    return f"turn {i + 1} of {len(trace.turns)}: {clean(trace.turns[i].label)}"
+    turn = trace.turns[i]
+    whose = "all tasks" if len(turn.group) == len(trace.task_names) else clean(turn.label)
+    return f"turn {i + 1} of {len(trace.turns)}: {whose}"
 
 
 # ------------------------------------------------------------ the table of numbers
@@ -128,9 +130,7 @@ def _gram(trace: Record) -> list[str]:
 def gram_title(trace: Record) -> str:
     """What the matrix is, and who computed it."""
     turn = trace.turns[0]
-    return (
-        f"Gram matrix on {turn.space} ({'measured' if turn.gram_of_step is None else 'formed by the step'})"
-    )
+    return f"Gram matrix on {turn.space} ({'measured' if turn.gram_of_step is None else 'formed by the step'})"
 
 
 def gram_cell(turn: Turn, i: int | None, j: int | None) -> str:
@@ -163,9 +163,7 @@ def facts(trace: Record) -> list[str]:
             f"certificate: gap {short(solved.gap, 2)} ({proof})"
         )
     rate = trace.learning_rate
-    moved = (
-        "gₖ·Δθ, Δθ being what the optimizer made of v" if rate is None else f"−η gₖ·v with η = {short(rate)}"
-    )
+    moved = "gₖ·Δθ, Δθ being what the optimizer made of v" if rate is None else f"−η gₖ·v with η = {short(rate)}"
     lines.append(f"predicted by trunk, to first order: {moved}")
     if trace.heads_have_parameters:
         lines.append("predicted by head, to first order: its own gradient times its own displacement")
@@ -177,7 +175,7 @@ def facts(trace: Record) -> list[str]:
     touched = list(dict.fromkeys(clean(name) for turn in trace.turns for name in turn.memories))
     if len(touched) > 6:
         touched = [*touched[:3], GAP, *touched[-2:]]
-    lines.append(f"optimizer memory changed: {', '.join(touched) or 'none'}")
+    lines.append(f"memory changed: {', '.join(touched) or 'none'}")
     return [*lines, *(f"note: {clean(note)}" for note in trace.notes)]
 
 
