@@ -1,11 +1,20 @@
-"""Submissions made from the source notebooks: as they are, left blank, or with some answers replaced."""
+"""Submissions made from the source notebooks, as they are, left blank or with answers replaced; and their grading."""
 
+import functools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tinymtl.course import grade as grade_anywhere
+from tinymtl.course.grader.batch import _try_the_worker
+from tinymtl.course.worker.isolation import Limits
+
+#: "" if students' code can be isolated here, else why not.
+NO_BUBBLEWRAP = _try_the_worker(Limits(), "bubblewrap") if shutil.which("bwrap") else "bubblewrap is not installed"
+ISOLATION = "none" if NO_BUBBLEWRAP else "bubblewrap"
 SOURCES = Path(__file__).parents[2] / "lessons" / "assignments"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL | re.MULTILINE)
 
@@ -36,6 +45,37 @@ def make(assignment, answers=None, blank=False):
             cell["source"] = SOLUTION.sub(r"\1# YOUR CODE HERE\n\1raise NotImplementedError()", cell["source"])
     assert not left, f"no such answer cell: {left}"
     return notebook
+
+
+def pytest_report_header():
+    return f"students' code: {f'not isolated ({NO_BUBBLEWRAP})' if NO_BUBBLEWRAP else 'in bubblewrap'}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def seed():
+    """The course's seed, in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYMTL_SEED", "41")
+        yield 41
+
+
+@pytest.fixture(scope="session")
+def no_bubblewrap():
+    """Empty if students' code can be isolated here, else why not."""
+    return NO_BUBBLEWRAP
+
+
+@pytest.fixture(scope="session")
+def isolated(no_bubblewrap):
+    """For tests of the walls: skips if there are none here."""
+    if no_bubblewrap:
+        pytest.skip(f"students' code cannot be isolated here: {no_bubblewrap}")
+
+
+@pytest.fixture(scope="session")
+def grade():
+    """`tinymtl.course.grade`, isolated if this machine can."""
+    return functools.partial(grade_anywhere, isolation=ISOLATION)
 
 
 @pytest.fixture(scope="session")

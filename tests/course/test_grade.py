@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tinymtl.course import ASSIGNMENTS, CourseError, grade
-from tinymtl.course.grader.batch import students
+from tinymtl.course import ASSIGNMENTS, CourseError
+from tinymtl.course.grader.submissions import students
 
 PARTLY = {  # per assignment, answers with one mistake each: the points and the hints that they lead to
     "A1": (
@@ -83,7 +83,7 @@ PARTLY = {  # per assignment, answers with one mistake each: the points and the 
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
-def test_correct_partly_right_and_blank(submit, assignment):
+def test_correct_partly_right_and_blank(submit, assignment, grade):
     answers, points, hints = PARTLY[assignment]
     paths = [
         submit("correct", assignment),
@@ -101,7 +101,7 @@ def test_correct_partly_right_and_blank(submit, assignment):
     assert "not answered yet" in blank.note or assignment == "A4"
 
 
-def test_every_file_has_what_it_should(submit, tmp_path):
+def test_every_file_has_what_it_should(submit, tmp_path, grade):
     answers, _, hints = PARTLY["A2"]
     submit("ana", "A2")
     submit("ben", "A2", answers)
@@ -138,7 +138,7 @@ def test_every_file_has_what_it_should(submit, tmp_path):
     assert "marked by hand" in page
 
 
-def test_grading_again_gives_the_same_bytes_whatever_the_number_of_jobs(submit, tmp_path):
+def test_grading_again_gives_the_same_bytes_whatever_the_number_of_jobs(submit, tmp_path, grade):
     submit("ana", "A3")
     submit("ben", "A3", PARTLY["A3"][0])
     submit("cleo", "A3", blank=True)
@@ -154,7 +154,7 @@ def test_grading_again_gives_the_same_bytes_whatever_the_number_of_jobs(submit, 
     assert first == run("out", 3, paths[::-1])
 
 
-def test_the_seed_draws_the_inputs(submit):
+def test_the_seed_draws_the_inputs(submit, grade):
     """A lookup table of one seed's answers is worth nothing under another seed."""
     asked = []
     table = ASSIGNMENTS["A2"].draw(ASSIGNMENTS["A2"].question("two_tasks"), 5)
@@ -168,7 +168,7 @@ def test_the_seed_draws_the_inputs(submit):
     assert grade("A2", [path], seed=6)[0].marks["two_tasks"].points == 0
 
 
-def test_no_page_shows_hidden_inputs_or_answers(submit, tmp_path):
+def test_no_page_shows_hidden_inputs_or_answers(submit, tmp_path, grade):
     """No number of the drawn inputs, and none of the references' answers, is on the page of a wrong submission."""
     wrong = "def two_task_weight(g1, g2):\n    print(g1, g2)\n    raise ValueError(f'{g1} {g2}')"
     grade("A2", [submit("ana", "A2", {"two_tasks": wrong})], feedback=tmp_path, csv=tmp_path / "g.csv", seed=8)
@@ -206,7 +206,7 @@ STRANGE = {  # notebooks whose cells are odd: they are graded, as far as there i
 
 
 @pytest.fixture(scope="module")
-def malformed(tmp_path_factory, notebook):
+def malformed(tmp_path_factory, notebook, grade):
     place = tmp_path_factory.mktemp("malformed")
     for name, (content, _) in MALFORMED.items():
         (place / f"{name}.ipynb").write_bytes(content)
@@ -249,19 +249,19 @@ def test_the_others_are_graded_as_ever(malformed):
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
 
 
-def test_the_notebook_of_another_assignment_is_named(submit):
+def test_the_notebook_of_another_assignment_is_named(submit, grade):
     found = grade("A2", [submit("ana", "A3")])[0]
     assert found.points == 0 and found.problem == "this is a notebook of A3, not of A2"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every file")
-def test_a_file_that_may_not_be_read_has_its_line(submit):
+def test_a_file_that_may_not_be_read_has_its_line(submit, grade):
     path = submit("locked", "A1")
     path.chmod(0)
     assert "cannot be read" in grade("A1", [path])[0].note
 
 
-def test_cells_that_raise_are_passed_over_and_named(submit):
+def test_cells_that_raise_are_passed_over_and_named(submit, grade):
     answers = {"derivatives": "import tinymtl\n", "losses": "%matplotlib inline\nboom = 1 / 0"}
     found = grade("A1", [submit("ana", "A1", answers)])[0]
     assert found.points == 14
@@ -300,12 +300,12 @@ def test_two_submissions_of_one_name_are_refused(tmp_path):
         (("A2", ["x.ipynb"]), {"jobs": 0}, "jobs is 0"),
     ],
 )
-def test_bad_use_is_one_sentence(arguments, options, message):
+def test_bad_use_is_one_sentence(arguments, options, message, grade):
     with pytest.raises(CourseError, match=message):
         grade(*arguments, **options)
 
 
-def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit, tmp_path):
+def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit, tmp_path, grade):
     old = tmp_path / "g.csv"
     old.write_text("the old table")
     (tmp_path / "file").write_text("")
@@ -316,7 +316,7 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit
 
 
 @pytest.mark.slow
-def test_a_hundred_submissions(submit, tmp_path, report_time):
+def test_a_hundred_submissions(submit, tmp_path, report_time, grade):
     """With wrong, blank, hanging, dying and malformed ones among them: about 15 s if nothing else runs."""
     wrong = PARTLY["A2"][0]
     for i in range(100):

@@ -34,11 +34,14 @@ def autograder(tmp_path):
 
 def test_the_layout_has_its_programs_at_the_root(tmp_path):
     root = write_layout("a1", tmp_path / "zip", seed=3)
-    assert sorted(path.name for path in root.iterdir()) == ["run_autograder", "setup.sh", "tinymtl"]
+    assert sorted(path.name for path in root.iterdir()) == [
+        "run_autograder", "setup.sh", "tinymtl", "tinymtl-seed.txt",
+    ]  # fmt: skip
     for name in ("setup.sh", "run_autograder"):
         assert os.access(root / name, os.X_OK)
         assert subprocess.run(["bash", "-n", root / name]).returncode == 0
-    assert "tinymtl.course.grader.gradescope A1 --seed 3" in (root / "run_autograder").read_text()
+    assert "tinymtl.course.grader.gradescope A1" in (root / "run_autograder").read_text()
+    assert (root / "tinymtl-seed.txt").read_text() == "3\n"
     assert not list(root.rglob("__pycache__"))
     assert write_layout("A1", root, seed=3) == root  # again, over the old one
 
@@ -54,6 +57,50 @@ def test_a_submission_there(autograder, submit):
     assert [test["score"] for test in found["tests"]] == [3, 7, 3, 5]
     assert "the weight is not limited to 0 … 1" in found["tests"][0]["output"]
     assert "4 points, is marked by hand" in found["output"]
+
+
+def test_copies_that_other_programs_leave_are_not_counted(autograder, submit):
+    root, run = autograder
+    path = submit("ana", "A2")
+    shutil.copy(path, root / "submission" / "A2.ipynb")
+    for name in (".ipynb_checkpoints/A2-checkpoint.ipynb", "__MACOSX/._A2.ipynb"):
+        (root / "submission" / name).parent.mkdir()
+        shutil.copy(path, root / "submission" / name)
+    assert run()["score"] == 21
+
+
+def test_there_are_results_even_if_the_grader_fails(autograder, submit):
+    root, run = autograder
+    shutil.copy(submit("ana", "A2"), root / "submission")
+    (root / "source" / "tinymtl-seed.txt").write_text("no number")
+    found = run()
+    assert found["score"] == 0 and "tell your instructor" in found["output"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs an account to give up")
+def test_where_bubblewrap_has_no_rights_a_notebook_runs_as_nobody(autograder, submit, monkeypatch):
+    """As in Gradescope's container: the answers, the seed and the results are closed to it."""
+    root, run = autograder
+    monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+    (root / "bin").mkdir()
+    (root / "bin" / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    (root / "bin" / "bwrap").chmod(0o755)
+    python = os.path.realpath(sys.executable)
+    try:
+        subprocess.run([python, "-c", "import numpy"], user=65534, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("the account nobody cannot use this Python")
+    code = f"""
+import os
+for place in ("source/tinymtl/hull.py", "source/tinymtl-seed.txt", "results/results.json"):
+    try: text = open("{root}/" + place).read()
+    except OSError: text = ""
+    assert not text, place
+def two_task_weight(g1, g2): return 0.5
+"""
+    shutil.copy(submit("ana", "A2", {"two_tasks": code}), root / "submission")
+    found = run()
+    assert found["score"] <= 16 and "AssertionError" not in found["output"]
 
 
 @pytest.mark.parametrize("count", [0, 2])

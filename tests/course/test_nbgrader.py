@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import tinymtl
-from tinymtl.course import ASSIGNMENTS, grade
+from tinymtl.course import ASSIGNMENTS
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("nbgrader")
@@ -88,7 +88,7 @@ def filled_in(released, notebook, assignment, answers):
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
-def test_nbgrader_takes_the_assignment_as_it_is(assignment, notebook, nbgrader, tmp_path):
+def test_nbgrader_takes_the_assignment_as_it_is(assignment, notebook, nbgrader, tmp_path, grade):
     from nbgrader.api import Gradebook
 
     answers, partly = WRONG[assignment]
@@ -130,7 +130,7 @@ def test_nbgrader_takes_the_assignment_as_it_is(assignment, notebook, nbgrader, 
     autograded = [
         tmp_path / "autograded" / s / assignment / f"{assignment}.ipynb" for s in ("correct", "partly", "blank")
     ]
-    found = {one.student: one for one in grade(assignment, _named(autograded, tmp_path), seed=7)}
+    found = {one.student: one for one in grade(assignment, _named(autograded, tmp_path), seed=41)}
     for student in ("correct", "partly", "blank"):
         assert {name: mark.points for name, mark in found[student].marks.items()} == {
             name: scores[student][name] for name in automatic

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinymtl.course import ASSIGNMENTS
-from tinymtl.course.notebook import RUN_LOG
+from tinymtl.course.worker.notebook import NOT_GRADED, RUN_LOG
 
 SOURCES = Path(__file__).parents[2] / "lessons" / "assignments"
 
@@ -68,6 +68,19 @@ def test_every_answer_can_be_stripped_and_every_hidden_test_is_hidden(assignment
         if tests:
             name = role(cell)["grade_id"].split("-")[1]
             assert f'points("{assignment.name}", "{name}", globals()' in source
+
+
+def test_the_grader_has_its_locked_cells(assignment, notebook):
+    """`grade` runs these in place of what a student made of them."""
+    locked = {
+        role(cell)["grade_id"]: "".join(cell["source"])
+        for cell in notebook(assignment.name)["cells"]
+        if cell["cell_type"] == "code"
+        and role(cell).get("locked")
+        and not role(cell)["grade"]
+        and NOT_GRADED not in cell["metadata"].get("tags", [])
+    }
+    assert locked == assignment.locked
 
 
 def test_it_names_no_place_of_a_machine(assignment):

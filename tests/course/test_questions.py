@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tinymtl.course import ASSIGNMENTS, grade, points
+from tinymtl.course import ASSIGNMENTS, points
 from tinymtl.course.answers.groups import _as_groups, partition_problem, pass_counts, random_groups
 from tinymtl.course.answers.moments import alternating_adam
 from tinymtl.course.answers.order import backward_order, order_problem
@@ -223,7 +223,7 @@ def test_passes_are_those_that_the_library_counts():
         assert counted == pass_counts(strategy, 5, 2), strategy
 
 
-def test_a_remote_trunk_counts_and_explains_itself(submit):
+def test_a_remote_trunk_counts_and_explains_itself(submit, grade):
     code = "def trunk_gradient(g, w, back):\n    return back(g)"
     mark = grade("A3", [submit("ana", "A3", {"one_pass": code})])[0].marks["one_pass"]
     assert mark.points == 0 and mark.hint == "trunk_gradient raised ValueError"

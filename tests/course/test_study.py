@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.course.conftest import SOURCES
-from tinymtl.course import grade, points
+from tinymtl.course import points
 from tinymtl.course.answers.interval import paired_interval, t_975, verdict
 from tinymtl.course.answers.study import evidence, figure_data, form_problem
-from tinymtl.course.notebook import read_notebook
 from tinymtl.course.question import Reply
+from tinymtl.course.worker.notebook import read_notebook
 
 
 def rows(method, metrics, lr=0.01, tuning=((0.003, 0.5), (0.01, 0.6))):
@@ -114,7 +114,7 @@ def test_a_broken_log_earns_nothing(wrong):
     assert earned(wrong) == 0
 
 
-def test_the_log_is_read_from_the_notebook_s_own_output(submit, notebook, tmp_path):
+def test_the_log_is_read_from_the_notebook_s_own_output(submit, notebook, tmp_path, grade):
     """The grader repeats no training: what counts is the log on show, the last one if there are several."""
     path = submit("ana", "A4")
     assert not form_problem(read_notebook(path).saved["run_log"])

@@ -31,7 +31,8 @@ class Assignment:
     """All questions of one assignment.
 
     `evidence` makes, from the replies to the cases called "saved", a few figures of the student's own study,
-    which go beside the written questions for the person who marks them.
+    which go beside the written questions for the person who marks them. `locked` has the code of the source's
+    locked cells by their `grade_id`: it runs in place of what a student made of it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Assignment:
     questions: tuple[Question, ...]
     written: tuple[Written, ...]
     evidence: Callable[[Any], dict[str, Any]] | None = field(default=None)
+    locked: dict[str, str] = field(default_factory=lambda: {})
 
     @property
     def automatic_points(self) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from tinymtl.course.catalogue import ASSIGNMENTS
 from tinymtl.course.errors import CourseError
-from tinymtl.course.grader.batch import grade
+from tinymtl.course.grader.batch import grade, write_questions
 from tinymtl.course.grader.gradescope import write_layout
+from tinymtl.course.grader.seed import FILE, VARIABLE, course_seed, new_seed
 from tinymtl.course.handout import release
+from tinymtl.course.worker.values import printable
 from tinymtl.text import aligned
 
 NAMES = ", ".join(ASSIGNMENTS)
@@ -37,18 +40,27 @@ def add_grade_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "grade",
         help="grade submissions of an assignment",
-        description="Grade notebooks, each in a process of its own with limits, by the values that it returns. "
-        "It stops cheap tricks, not an attacker: lessons/assignments/README.md says how to run it in a container.",
-        epilog="example: tinymtl grade A2 submissions/*.ipynb --csv grades.csv --feedback pages --seed 41",
+        description="Grade notebooks, each in a process of its own with limits, by the values that it returns. The "
+        "processes run in bubblewrap, which leaves them nothing to reach: apt-get install bubblewrap.",
+        epilog="example: tinymtl grade A2 submissions/*.ipynb --csv grades.csv --feedback pages",
     )
     parser.add_argument("assignment", help=NAMES)
     parser.add_argument("submissions", nargs="*", metavar="NOTEBOOK", help="the students' notebooks")
-    parser.add_argument("--csv", metavar="FILE", help="a table with a row per student")
-    parser.add_argument("--json", metavar="DIR", help="a JSON file per student; written questions are flagged manual")
-    parser.add_argument("--feedback", metavar="DIR", help="an HTML page per student, without hidden inputs or answers")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="draws the hidden inputs (default 0)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default 2)")
-    parser.add_argument("--gradescope", metavar="DIR", help="write an autograder for Gradescope: zip what is in DIR")
+    add = parser.add_argument
+    add("--csv", metavar="FILE", help="a table with a row per student")
+    add("--json", metavar="DIR", help="a JSON file per student; written questions are flagged manual")
+    add("--feedback", metavar="DIR", help="an HTML page per student, without hidden inputs or answers")
+    add("--seed-file", metavar="FILE", help=f"has the secret number from which the hidden inputs are drawn (default: "
+        f"the variable {VARIABLE}, or {FILE} here or in a folder above; if there is none it is written)")  # fmt: skip
+    add("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default 2)")
+    add("--replies", metavar="DIR", help="keeps what every notebook answered (default: beside the table); without any "
+        "NOTEBOOK the replies there are marked")  # fmt: skip
+    add("--resume", action="store_true", help="go on with a run that was cut off: ask only the notebooks that are "
+        "new or have changed")  # fmt: skip
+    add("--trust-students", action="store_true", help="run the notebooks without bubblewrap: their code can do "
+        "whatever you can")  # fmt: skip
+    add("--questions", metavar="FILE", help="write what is asked of every notebook, to collect the replies elsewhere")
+    add("--gradescope", metavar="DIR", help="write an autograder for Gradescope: zip what is in DIR")
     parser.set_defaults(func=_grade)
 
 
@@ -59,21 +71,33 @@ def _release(arguments: argparse.Namespace) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
+    name, seed = arguments.assignment, course_seed(arguments.seed_file)
+    if seed is None:
+        place, seed = new_seed(arguments.seed_file)
+        print(f"wrote a new seed to {place}: keep it, and keep it to yourself")
+    if arguments.questions is not None:
+        write_questions(name, arguments.questions, seed)
+        print(f"wrote {arguments.questions}: what is asked, without any right answer")
     if arguments.gradescope is not None:
-        root = write_layout(arguments.assignment, arguments.gradescope, seed=arguments.seed)
+        root = write_layout(name, arguments.gradescope, seed=seed)
         print(f"wrote the autograder to {root}: zip its contents, with setup.sh at the root, and upload the zip")
-        if not arguments.submissions:
+    if not arguments.submissions and not arguments.replies:
+        if arguments.questions or arguments.gradescope:
             return 0
-    if not arguments.submissions:
         raise CourseError("there are no submissions: give at least one notebook, such as submissions/*.ipynb")
+    replies = arguments.replies or (arguments.csv and Path(arguments.csv).with_suffix(".replies"))
     grades = grade(
-        arguments.assignment,
+        name,
         arguments.submissions,
         csv=arguments.csv,
         json=arguments.json,
         feedback=arguments.feedback,
-        seed=arguments.seed,
+        replies=replies,
+        resume=arguments.resume,
+        seed=seed,
         jobs=arguments.jobs,
+        isolation="none" if arguments.trust_students else "bubblewrap",
     )
-    print("\n".join(aligned([[one.student, f"{one.points:g}", one.note] for one in grades], left=(0, 2))))
+    rows = [[one.student, f"{one.points:g}", printable(one.note, 300)] for one in grades]
+    print("\n".join(aligned(rows, left=(0, 2))))
     return 0

@@ -1,40 +1,55 @@
-"""Grade submissions: every notebook in a process of its own first, points afterwards.
+"""Grade a class: ask every notebook (`collecting`), mark what it answered (`marking`), write the results.
 
-The two halves never overlap. While any student's code runs, this process holds inputs and no expected value;
-when the last one has ended, the references are asked and the replies are marked.
+Whatever a notebook holds or does, its author gets a row and everybody else theirs. The replies are kept as they come,
+so that a run that was cut off can go on.
 """
 
 from __future__ import annotations
 
 import functools
-import glob
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import json as json_module
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-from tinymtl.checks import whole_number
+from tinymtl.checks import choose, whole_number
 from tinymtl.course.assignment import Assignment
 from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
-from tinymtl.course.grader.results import Grade, write_csv, write_feedback, write_json
-from tinymtl.course.grader.sandbox import Answers, Limits, Lost, Worker, collect
+from tinymtl.course.files import write_text
+from tinymtl.course.grader.exchange import Drawn, answers, questions, read_replies
+from tinymtl.course.grader.results import Grade, Results
+from tinymtl.course.grader.seed import needed
+from tinymtl.course.grader.submissions import students
 from tinymtl.course.marking import Key, Mark
-from tinymtl.course.notebook import Unreadable, read_notebook
-from tinymtl.course.question import Case
+from tinymtl.course.worker.collect import Lost, Worker, collect
+from tinymtl.course.worker.isolation import Limits
+from tinymtl.course.worker.notebook import digest
+from tinymtl.course.worker.values import printable
+
+NO_WALLS = (
+    "students' code is not isolated here ({why}): it can do whatever you can, such as read the answers or delete your "
+    "files. Install bubblewrap (apt-get install bubblewrap), collect in a container (lessons/assignments/README.md), "
+    "or say --trust-students if you trust every one of these notebooks"
+)
 
 
 def grade(
     assignment: str,
-    paths: Iterable[str | Path],
+    paths: Iterable[str | Path] = (),
     *,
     csv: str | Path | None = None,
     json: str | Path | None = None,
     feedback: str | Path | None = None,
-    seed: int = 0,
+    replies: str | Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
     jobs: int = 2,
     limits: Limits | None = None,
+    isolation: str = "bubblewrap",
 ) -> list[Grade]:
     """Grade the notebooks of one assignment.
 
@@ -44,16 +59,25 @@ def grade(
         "A1", "A2", "A3" or "A4".
     paths : iterable of str or Path
         The submissions; a pattern with `*` stands for what it matches. A student is called by the file's name
-        or, where several files have the same one (`ana/A2.ipynb`, `ben/A2.ipynb`), by its directory's.
+        or, where several files have the same one (`ana/A2.ipynb`, `ben/A2.ipynb`), by its directory's. Without any,
+        the replies in `replies` are marked.
     csv, json, feedback : str or Path, optional
         A table with a row per student; a directory with one JSON file per student, written questions flagged
         "manual"; a directory with one HTML page per student, without hidden inputs or answers.
-    seed : int
-        The hidden inputs are drawn from it, the same for every student. The same seed gives the same files.
+    replies : str or Path, optional
+        A directory that keeps what every notebook answered.
+    resume : bool
+        Take the replies that are there, instead of asking those notebooks again.
+    seed : int, optional
+        The hidden inputs are drawn from it, the same for every student. The same seed gives the same files. By
+        default it is read from the environment variable TINYMTL_SEED or from the file tinymtl-seed.txt.
     jobs : int
         How many notebooks run at once.
     limits : Limits, optional
         What one notebook may use.
+    isolation : str
+        "bubblewrap"; or "none", for students who are trusted: their code can do what you can; or "account" for a
+        container that has nothing but one submission: root runs the notebook as nobody.
 
     Returns
     -------
@@ -63,107 +87,143 @@ def grade(
     Raises
     ------
     CourseError
-        For an unknown assignment, no submissions, a path that does not exist, or two submissions of one name.
+        For an unknown assignment, no submissions, a path that does not exist, two submissions of one name, no seed,
+        or students' code that would not be isolated.
     """
     chosen = find(assignment)
-    seed = whole_number("seed", seed, 0, error=CourseError)
     jobs = whole_number("jobs", jobs, 1, error=CourseError)
-    submissions = students(paths)
+    paths = list(paths)
     limits = limits or Limits()
-    _try_the_worker(limits)
-    drawn = [chosen.draw(question, seed) for question in chosen.questions]
-    answers = _collect_all(chosen.name, list(submissions.values()), drawn, limits, jobs)
-    keys = [Key.make(question, cases) for question, cases in zip(chosen.questions, drawn, strict=True)]
-    grades = [
-        mark(chosen, keys, student, path, answer)
-        for (student, path), answer in zip(submissions.items(), answers, strict=True)
-    ]
-    if csv is not None:
-        write_csv(csv, chosen, grades)
-    if json is not None:
-        write_json(json, chosen, grades, seed)
-    if feedback is not None:
-        write_feedback(feedback, chosen, grades)
-    return grades
+    drawn = [chosen.draw(question, needed(seed)) for question in chosen.questions]
+    asked = questions(chosen, drawn, limits, list(ASSIGNMENTS))
+    kept = Path(replies) if replies is not None else None
+    if resume and kept is None:
+        raise CourseError("to go on with a run its replies are needed: name the directory that keeps them")
+    found: Iterable[tuple[str, dict[str, Any] | None]]
+    if paths or kept is None:
+        submissions = students(paths)
+        _try(limits, isolation)
+        found = _collect_all(submissions, asked, kept, resume, isolation, jobs)
+        if isolation == "none":  # while a student's code runs under this account, no right answer is in this process
+            found = list(found)
+    else:
+        submissions = {path.stem: path for path in sorted(kept.glob("*.json"))}
+        if not submissions:
+            raise CourseError(f"there are no replies in {kept}: collect them first")
+        found = ((student, read_replies(path, asked)) for student, path in submissions.items())
+    results = Results(chosen, csv, json, feedback)
+    keys: list[Key] = []
+    for student, content in found:
+        keys = keys or [Key.make(question, cases) for question, cases in zip(chosen.questions, drawn, strict=True)]
+        results.add(_mark(chosen, keys, student, submissions[student], content, drawn))
+    return results.finish()
 
 
-def students(paths: Iterable[str | Path]) -> dict[str, Path]:
-    """The submissions by student, sorted: names of files, or of their directories where files are called alike."""
-    found: dict[Path, Path] = {}
-    for given in paths:
-        matches = [Path(given)]
-        if not matches[0].exists():  # Windows hands patterns over as they are
-            matches = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
-        if not matches:
-            raise CourseError(f"there is no submission {str(given)!r}: give notebooks, such as submissions/*.ipynb")
-        found.update((match.resolve(), match) for match in matches)
-    if not found:
-        raise CourseError("there are no submissions: give at least one notebook, such as submissions/*.ipynb")
-    stems = Counter(_slug(path.stem) for path in found)
-    named: dict[str, Path] = {}
-    for path in found:
-        name = _slug(path.stem) if stems[_slug(path.stem)] == 1 else _slug(path.parent.name)
-        if name in named:
-            raise CourseError(f"two submissions are of {name!r}: {named[name].name} and {path.name}; rename one")
-        named[name] = path
-    return dict(sorted(named.items()))
+def write_questions(assignment: str, path: str | Path, seed: int | None = None) -> Path:
+    """Write what is asked of every notebook, for a machine that collects the replies and has no right answers."""
+    chosen = find(assignment)
+    drawn = [chosen.draw(question, needed(seed)) for question in chosen.questions]
+    asked = questions(chosen, drawn, Limits(), list(ASSIGNMENTS))
+    return write_text(path, json_module.dumps(asked) + "\n")
 
 
-def mark(chosen: Assignment, keys: Sequence[Key], student: str, path: Path, answers: Answers) -> Grade:
+def _mark(
+    chosen: Assignment, keys: Sequence[Key], student: str, path: Path, content: dict[str, Any] | None, drawn: Drawn
+) -> Grade:
+    """One student's points, from what the notebook answered; never raises."""
+    problem = "these replies are damaged, or are to other questions: ask the notebook again"
+    if content is not None:
+        try:
+            return mark(chosen, keys, student, printable(content["notebook"]), answers(content, drawn))
+        except (ValueError, KeyError):
+            pass
+        except Exception as failure:  # whatever a reply may be, the others are graded
+            problem = f"the grader failed on this notebook, with {type(failure).__name__}: mark it by hand"
+    return Grade(student, path.name, {key.question.name: _nothing(key) for key in keys}, problem)
+
+
+def mark(chosen: Assignment, keys: Sequence[Key], student: str, file: str, given: Any) -> Grade:
     """One student's points, from what the notebook answered."""
-    if answers.problem:
-        marks = [Mark(0.0, (False,) * len(key.question.parts), "") for key in keys]
-        return Grade(student, path.name, dict(zip(_names(chosen), marks, strict=True)), answers.problem)
-    marks = [key.mark(replies) for key, replies in zip(keys, answers.replies, strict=True)]
+    if given.problem:
+        return Grade(student, file, {key.question.name: _nothing(key) for key in keys}, given.problem)
+    marks = {key.question.name: key.mark(replies) for key, replies in zip(keys, given.replies, strict=True)}
     # a stub raises where nothing was filled in: that is said at its question
-    notes = [f"cell {cell} {what}: {text}" for cell, what, text in answers.notes if what != "is not answered yet"]
-    evidence = {} if chosen.evidence is None else chosen.evidence(answers.replies)
-    return Grade(student, path.name, dict(zip(_names(chosen), marks, strict=True)), "", tuple(notes), evidence)
+    notes = [f"cell {cell} {what}: {text}" for cell, what, text in given.notes if what != "is not answered yet"]
+    evidence = {} if chosen.evidence is None else chosen.evidence(given.replies)
+    return Grade(student, file, marks, "", tuple(notes), evidence)
 
 
-def _names(chosen: Assignment) -> list[str]:
-    return [question.name for question in chosen.questions]
+def _nothing(key: Key) -> Mark:
+    return Mark(0.0, (False,) * len(key.question.parts), "")
 
 
-def _slug(name: str) -> str:
-    """A name that is safe as a file's name on every system."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "unnamed"
+# ------------------------------------------------------------ collecting
+
+
+def _try(limits: Limits, isolation: str) -> None:
+    """Raise CourseError if this machine cannot run notebooks in this way."""
+    choose("isolation", isolation, ("bubblewrap", "account", "none"), CourseError)
+    missing = isolation == "bubblewrap" and shutil.which("bwrap") is None
+    why = "bubblewrap is not installed" if missing else _try_the_worker(limits, isolation)
+    if why:
+        sentence = NO_WALLS if isolation == "bubblewrap" else "the grader's worker process does not start ({why})"
+        raise CourseError(sentence.format(why=why))
 
 
 @functools.cache
-def _try_the_worker(limits: Limits) -> None:
-    """One empty notebook, once: what is wrong with this machine is no fault of the first student's."""
-    worker = Worker(limits)
+def _try_the_worker(limits: Limits, isolation: str) -> str:
+    """One empty notebook, once: "" or what is wrong, which is then this machine's fault and no student's."""
     try:
-        worker.load([])
-    except Lost as lost:
-        raise CourseError(
-            f"the grader's worker process does not start ({lost.args[0]}): "
-            "check that `python -I -c 'import numpy'` works with this Python"
-        ) from None
+        worker = Worker(limits, isolation)
+    except OSError as problem:
+        return str(problem)
+    try:
+        worker.load([], 60.0)
+    except Lost:
+        worker.process.kill()
+        return worker.process.stderr.read().decode(errors="replace").strip()[-300:]  # type: ignore[union-attr]
     finally:
         worker.stop()
+    return ""
 
 
 def _collect_all(
-    name: str, paths: list[Path], drawn: list[list[list[Case]]], limits: Limits, jobs: int
-) -> list[Answers]:
-    """What every notebook answers, in the order of `paths`; `jobs` of them at a time."""
+    submissions: dict[str, Path], asked: dict[str, Any], kept: Path | None, resume: bool, isolation: str, jobs: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What every notebook answers, as it comes; `jobs` of them at a time."""
     from tqdm import tqdm
 
-    def one(path: Path) -> Answers:
-        try:
-            notebook = read_notebook(path)
-        except Unreadable as problem:
-            return Answers([], [], str(problem))
-        others = notebook.of & ASSIGNMENTS.keys()
-        if others and name not in others:
-            return Answers([], [], f"this is a notebook of {', '.join(sorted(others))}, not of {name}")
-        return collect(notebook.cells, drawn, notebook.saved, limits)
+    def one(student: str, path: Path) -> dict[str, Any]:
+        place = None if kept is None else kept / f"{student}.json"
+        if place is not None and resume:
+            before = read_replies(place, asked, digest(path))
+            if before is not None:
+                return before
+        content = _patiently(path, asked, isolation)
+        if place is not None:
+            write_text(place, json_module.dumps(content) + "\n")
+        return content
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        waiting = pool.map(one, paths)
-        return list(tqdm(waiting, total=len(paths), desc="grading", unit="notebook", disable=None))
+        waiting = {pool.submit(one, student, path): student for student, path in submissions.items()}
+        for done in tqdm(as_completed(waiting), total=len(waiting), desc="grading", unit="notebook", disable=None):
+            yield waiting[done], done.result()
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: those that run end within their limits, no other starts
+
+
+def _patiently(path: Path, asked: dict[str, Any], isolation: str) -> dict[str, Any]:
+    """`collect`, again if this machine could not start a process: another student's may have filled it."""
+    for seconds in (1, 5, 20, 0):
+        try:
+            return collect(path, asked, isolation)
+        except OSError as problem:
+            failure: Exception = problem
+            time.sleep(seconds)
+        except Exception as problem:
+            failure = problem
+            break
+    sentence = f"the grader failed on this notebook, with {type(failure).__name__}: mark it by hand"
+    return {"asked": asked["number"], "file": digest(path), "notebook": printable(path.name),
+            "problem": sentence, "notes": [], "replies": []}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,24 +11,27 @@ from typing import Any
 
 from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
+from tinymtl.course.grader.seed import FILE, VARIABLE, checked, course_seed
 from tinymtl.course.marking import Key, evaluate
 from tinymtl.course.question import Reply
 
 
-def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: int = 0) -> float:
+def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: int | None = None) -> float:
     """The points of one question, asked of the functions and variables in `namespace`.
 
     As the last line of a hidden test this gives nbgrader its partial credit. The inputs, the marking and the
-    points are those of `grade`; the protection is not: code in the same process can lie to it.
+    points are those of `grade`; the protection is not: code in the same process can lie to it. The seed is the
+    course's, from the environment variable TINYMTL_SEED or a file tinymtl-seed.txt in nbgrader's course directory;
+    without one the inputs are drawn anew each time, and a line says so.
 
     Raises
     ------
     CourseError
-        For an unknown assignment or question.
+        For an unknown assignment or question, or one of the seeds that are printed in tinymtl's sources.
 
     Examples
     --------
-    >>> points("A2", "two_tasks", {"two_task_weight": lambda g1, g2: 1.0})
+    >>> points("A2", "two_tasks", {"two_task_weight": lambda g1, g2: 1.0}, seed=41)
     1.0
     """
     chosen = find(assignment)
@@ -36,6 +40,10 @@ def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: i
     except KeyError:
         names = ", ".join(one.name for one in chosen.questions)
         raise CourseError(f"{chosen.name} has no question {question!r}: choose {names}") from None
+    seed = course_seed() if seed is None else checked(seed)
+    if seed is None:
+        print(f"no {FILE} and no {VARIABLE} here: the hidden inputs are drawn anew, and another run may differ")
+        seed = secrets.randbelow(10**12)
     cases = chosen.draw(asked, seed)
     with _no_figures():  # one of a hidden input would show it
         replies = [

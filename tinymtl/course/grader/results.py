@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import json as json_module
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tinymtl.course.assignment import Assignment
+from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.feedback import page
 from tinymtl.course.marking import Mark
+from tinymtl.course.worker.values import printable
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,63 @@ class Grade:
         return "; ".join([*hints, *self.notes])
 
 
-def write_csv(path: str | Path, assignment: Assignment, grades: list[Grade]) -> None:
+class Results:
+    """The files of a run. They are written as the grades come, so that what is there at any time is whole.
+
+    Raises
+    ------
+    CourseError
+        If a place cannot be written to: at the beginning, before any notebook has run, or by `finish`, after all the
+        others have been written.
+    """
+
+    def __init__(
+        self, assignment: Assignment, csv: str | Path | None, json: str | Path | None, feedback: str | Path | None
+    ) -> None:
+        self.assignment = assignment
+        self.csv = csv
+        self.json = None if json is None else Path(json)
+        self.feedback = None if feedback is None else Path(feedback)
+        self.grades: list[Grade] = []
+        self.failures: list[str] = []
+        for place in (None if csv is None else Path(csv).parent, self.json, self.feedback):
+            if place is not None:
+                write_text(place / f".writable-{os.getpid()}", "").unlink()
+
+    def add(self, grade: Grade) -> None:
+        """Write one student's files, and the table of all so far."""
+        self.grades.append(grade)
+        self.grades.sort(key=lambda one: one.student)
+        files = []
+        if self.json is not None:
+            text = json_module.dumps(as_dict(self.assignment, grade), indent=2, ensure_ascii=False)
+            files.append((self.json / f"{grade.student}.json", text + "\n"))
+        if self.feedback is not None:
+            text = page(self.assignment, grade.student, grade.marks, grade.problem, grade.notes)
+            files.append((self.feedback / f"{grade.student}.html", text))
+        if self.csv is not None:
+            files.append((Path(self.csv), table(self.assignment, self.grades)))
+        for path, text in files:
+            try:
+                write_text(path, text.encode(errors="replace").decode())
+            except CourseError as problem:
+                self.failures.append(str(problem))
+
+    def finish(self) -> list[Grade]:
+        """All grades, sorted by student."""
+        if self.failures:
+            raise CourseError(f"{self.failures[0]} (everything else is written; {len(self.failures)} files are not)")
+        return self.grades
+
+
+def table(assignment: Assignment, grades: list[Grade]) -> str:
     """One row per student; the written questions have the points that are still to be given by hand."""
     names = [question.name for question in assignment.questions]
     text = io.StringIO()
-    table = csv_module.writer(text, lineterminator="\n")
-    table.writerow(["student", "file", *names, "automatic", "automatic_max", "manual_max", "note"])
+    rows = csv_module.writer(text, lineterminator="\n")
+    rows.writerow(["student", "file", *names, "automatic", "automatic_max", "manual_max", "note"])
     for grade in grades:
-        table.writerow(
+        rows.writerow(
             [
                 _cell(grade.student),
                 _cell(grade.file),
@@ -66,26 +118,10 @@ def write_csv(path: str | Path, assignment: Assignment, grades: list[Grade]) -> 
                 _cell(grade.note),
             ]
         )
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def write_json(directory: str | Path, assignment: Assignment, grades: list[Grade], seed: int) -> None:
-    """`directory/STUDENT.json` for every student."""
-    for grade in grades:
-        text = json_module.dumps(as_dict(assignment, grade, seed), indent=2, ensure_ascii=False)
-        write_text(Path(directory) / f"{grade.student}.json", text + "\n")
-
-
-def write_feedback(directory: str | Path, assignment: Assignment, grades: list[Grade]) -> None:
-    """`directory/STUDENT.html` for every student."""
-    for grade in grades:
-        write_text(
-            Path(directory) / f"{grade.student}.html",
-            page(assignment, grade.student, grade.marks, grade.problem, grade.notes),
-        )
-
-
-def as_dict(assignment: Assignment, grade: Grade, seed: int) -> dict[str, Any]:
+def as_dict(assignment: Assignment, grade: Grade) -> dict[str, Any]:
     """A result as plain values, ready for JSON."""
     automatic = [
         {
@@ -117,7 +153,6 @@ def as_dict(assignment: Assignment, grade: Grade, seed: int) -> dict[str, Any]:
         "assignment": assignment.name,
         "student": grade.student,
         "file": grade.file,
-        "seed": seed,
         "automatic": grade.points,
         "automatic_max": assignment.automatic_points,
         "manual_max": assignment.manual_points,
@@ -130,4 +165,5 @@ def as_dict(assignment: Assignment, grade: Grade, seed: int) -> dict[str, Any]:
 
 def _cell(text: str) -> str:
     """Text that a spreadsheet shows and does not compute: what starts like a formula gets a quote in front."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    text = printable(text, 2000)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,20 +1,21 @@
-"""A stand-in for plotting: while a notebook is graded, figures are neither drawn nor waited for.
+"""Stand-ins for what a notebook has around it in Jupyter, and for Matplotlib if it is not installed.
 
-Importing matplotlib takes longer than everything else that the worker does. A name under one of `PACKAGES`
-imports, can be called, indexed, unpacked in two, and used in a `with` statement; it does nothing.
-Loaded by the worker by its path: it imports nothing of tinymtl.
+A name under a package that is stood in for imports, can be called, indexed, unpacked in two, and used in a `with`
+statement; it does nothing.
 """
 
 from __future__ import annotations
 
+import builtins
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-PACKAGES = ("matplotlib", "IPython", "ipywidgets")
+JUPYTER = ("IPython", "ipywidgets")
 
 
 class Silent(ModuleType):
@@ -56,12 +57,17 @@ class Silent(ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = packages
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name.split(".")[0] not in PACKAGES:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        if name.split(".")[0] == "tinymtl":
+            raise ImportError("tinymtl is not available while a notebook is graded")
+        if name.split(".")[0] in self.packages:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return Silent(spec.name)
@@ -71,5 +77,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Put the stand-ins before the real packages, in this process."""
-    sys.meta_path.insert(0, _Finder())
+    """Put the stand-ins before the real packages, in this process, and Jupyter's two own names into every cell."""
+    missing = () if importlib.util.find_spec("matplotlib") else ("matplotlib",)
+    sys.meta_path.insert(0, _Finder((*JUPYTER, *missing)))
+    for name in ("display", "get_ipython"):
+        setattr(builtins, name, Silent(name))

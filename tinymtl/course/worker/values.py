@@ -3,7 +3,6 @@
 Numbers, booleans, short strings, None, lists, sets, dicts with string keys, and arrays of numbers; a fraction
 crosses as its number, a range or a deque as its list. Nothing else has a spelling here, so an object with clever
 methods cannot cross: only its plain value can, or nothing.
-The worker process loads this file by its path, so it imports NumPy and nothing of tinymtl.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 LARGEST = 200_000  # numbers and items in one value
 LONGEST_TEXT = 10_000  # characters in one string
 DEEPEST = 8  # lists and dicts inside one another
+MOST_AXES = 16  # of an array
 LONGEST_LINE = 8_000_000  # characters of JSON in one message
 
 LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
@@ -94,6 +94,8 @@ def _encode(value: Any, depth: int, room: list[int]) -> Any:
             raise NotPlain("kind", "dict")
         return {str(key): _encode(item, depth - 1, room) for key, item in value.items()}
     if isinstance(value, np.ndarray):
+        if value.ndim > MOST_AXES:
+            raise NotPlain("deep")
         if value.size > room[0]:  # asked before the numbers are touched: a broadcast view can be as large as it likes
             raise NotPlain("large")
         if value.dtype.kind in "UO":  # words, fractions
@@ -138,8 +140,33 @@ def decode(spelled: Any) -> Any:
         raise ValueError("numbers that do not fit their array") from problem
 
 
-def loads(line: str | bytes) -> Any:
-    """JSON from an untrusted process; every way in which it can be malformed is a ValueError.
+def received(spelled: Any, depth: int = DEEPEST + 1) -> Any:
+    """`decode` for a spelling from outside: a ValueError also if it is nested deeper than `encode` ever spells.
+
+    >>> received([[[[[[[[[[[1]]]]]]]]]]])
+    Traceback (most recent call last):
+    ...
+    ValueError: lists inside lists without end
+    """
+
+    def measure(item: Any, left: int) -> None:
+        if left < 0 or (isinstance(item, dict) and len(item.get("shape") or ()) > MOST_AXES):
+            raise ValueError("lists inside lists without end")
+        for inner in item if isinstance(item, list) else item.values() if isinstance(item, dict) else ():
+            if isinstance(inner, list | dict):
+                measure(inner, left - 1)
+
+    try:
+        measure(spelled, depth)
+        return decode(spelled)
+    except (TypeError, AttributeError, OverflowError, KeyError, IndexError, RecursionError) as problem:
+        raise ValueError("not the spelling of a value") from problem
+
+
+def loads(text: str | bytes, items: int = LARGEST + 10_000) -> Any:
+    """JSON from an untrusted source; every way in which it can be malformed, or too much, is a ValueError.
+
+    What it would become is bounded before it is read: text of 8 MB can spell 4 million dicts, which take 1 GB.
 
     >>> loads('{"value": [1, NaN]}')
     {'value': [1, nan]}
@@ -147,8 +174,26 @@ def loads(line: str | bytes) -> Any:
     Traceback (most recent call last):
     ...
     ValueError: a message that is nested too deeply
+    >>> loads("[" + "{}," * 1_000_000 + "0]")
+    Traceback (most recent call last):
+    ...
+    ValueError: a message of too many items
     """
+    found = text.encode(errors="replace") if isinstance(text, str) else text
+    if sum(found.count(mark) for mark in (b",", b"[", b"{")) > items:
+        raise ValueError("a message of too many items")
     try:
-        return json.loads(line)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("a message that is nested too deeply") from None
+
+
+def printable(text: Any, most: int = 200) -> str:
+    """Text that came from outside, as one line without control characters, fit for a terminal, a table and a page.
+
+    >>> printable("two\\n lines \\x1b[2K and half a \\ud800 letter")
+    'two lines \ufffd[2K and half a \ufffd letter'
+    """
+    line = " ".join(str(text)[: 4 * most].split())
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
