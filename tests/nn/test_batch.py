@@ -133,8 +133,9 @@ def test_which_tasks_are_there():
     y[:, 1] = nan
     for targets in (y, {f"t{k}": y[:, k] for k in range(3)}):
         batch = model.read(x(), targets)
-        assert batch.present == [True, False, True] and batch.group == [0, 2]
-    assert model.read(x(), LABELS).weights is None and model.read(x(), LABELS).group == [0, 1, 2]
+        assert batch.labelled == [4, 0, 5] and batch.group == [0, 2]
+    whole = model.read(x(), LABELS)
+    assert whole.weights is None and whole.labelled is None and whole.group == [0, 1, 2]
 
 
 def test_a_batch_without_any_label_is_refused():

@@ -1,7 +1,7 @@
 """What goes into a model: a minibatch, checked and brought to the model's dtype and device.
 
 A target that is NaN, masked or None is missing: that row is not labelled for that task. The batch then has weights,
-1 where there is a label and 0 where there is none, and says which tasks have a label at all.
+1 where there is a label and 0 where there is none, and counts the labels of each task.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Batch:
     matrix: Array | None = None
     weights: Sequence[Array | None] | None = None  # per task, of its targets' shape; None: all are labelled
     weight_matrix: Array | None = None  # the same beside `matrix`
-    present: Sequence[bool] | None = None  # per task, whether it has a label at all; None: all have
+    labelled: Sequence[int] | None = None  # per task, how many rows have a label; None: all rows, for every task
 
     def weights_of(self, k: int) -> Array | None:
         """The weights of task k's targets; None if all its rows are labelled."""
@@ -39,9 +39,9 @@ class Batch:
     @property
     def group(self) -> list[int]:
         """The tasks that have a label in this batch, in order."""
-        if self.present is None:
+        if self.labelled is None:
             return list(range(len(self.targets)))
-        return [k for k, there in enumerate(self.present) if there]
+        return [k for k, count in enumerate(self.labelled) if count]
 
 
 def read_batch(
@@ -97,18 +97,22 @@ def _with_weights(batch: Batch, like: Array) -> Batch:
             return batch
         batch.matrix, batch.weight_matrix = matrix, there.astype(like.dtype)
         batch.targets, batch.weights = list(matrix.T), list(batch.weight_matrix.T)
-        present = [bool(column.any()) for column in there.T]
+        labelled = there.sum(axis=0).tolist()
     else:
         pairs = [without_gaps(target) for target in batch.targets]
         if all(there is None for _, there in pairs):
             return batch
         batch.targets = [target for target, _ in pairs]
         batch.weights = [None if there is None else there.astype(like.dtype) for _, there in pairs]
-        present = [there is None or bool(there.any()) for _, there in pairs]
-    if not any(present):
+        labelled = [len(target) if there is None else _rows_in(there) for target, there in pairs]
+    if not any(labelled):
         raise ValueError("no task has a label in this batch: leave its rows out")
-    batch.present = present
+    batch.labelled = labelled
     return batch
+
+
+def _rows_in(there: Array) -> int:
+    return int(there.reshape(len(there), -1).any(axis=1).sum())
 
 
 def as_input(x: Any, like: Array) -> Tensor:

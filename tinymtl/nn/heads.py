@@ -133,12 +133,12 @@ class SeparateHeads:
         return record(joined, *[(loss, vjp(i)) for i, loss in enumerate(losses)])
 
     def task_gradients(self, z: Tensor, batch: Batch) -> tuple[Array, TaskGradients, dict[Tensor, Array]]:
-        """Losses (K,), ∇_Z Lₖ, and each ∇_φₖ Lₖ by parameter: a sweep for each head, cut at Z."""
+        """Losses, ∇_Z Lₖ, and each ∇_φₖ Lₖ by parameter, of the tasks in the batch: a sweep for each head, cut at Z."""
         xp, cut = array_module(z.data), z.detach()
         cut.requires_grad = True
         one = filled(xp, 1, 1.0, cut.dtype)
         values, gradients, own = [], [], {}
-        for k in range(len(self.tasks)):
+        for k in batch.group:
             loss = self.losses(cut, batch, [k])
             found = sweep([loss], [one])
             gradients.append(found.pop(cut) if cut in found else xp.zeros_like(cut.data))
@@ -247,14 +247,15 @@ class StackedHeads:
             raise
 
     def task_gradients(self, z: Tensor, batch: Batch) -> tuple[Array, TaskGradients, dict[Tensor, Array]]:
-        """Losses (K,), ∇_Z Lₖ as Rₖ Vₖᵀ, and all ∇_φₖ Lₖ by row: one sweep, cut at Z."""
-        everyone = list(range(len(self.tasks)))
-        logits, weight = self.stacked_logits(z.detach(), self.rows)
-        L = self._losses(logits, batch, everyone)
+        """Losses, ∇_Z Lₖ as Rₖ Vₖᵀ, and all ∇_φₖ Lₖ by row, of the tasks in the batch: one sweep, cut at Z."""
+        group = batch.group
+        rows, index = (self.rows, None) if len(group) == len(self.tasks) else self._some(group)
+        logits, weight = self.stacked_logits(z.detach(), rows)
+        L = self._losses(logits, batch, group, index)
         # column block k of the logits feeds loss k alone, so that one sweep seeded with ones keeps the tasks apart
-        seed = filled(array_module(L.data), len(everyone), 1.0, L.dtype)
+        seed = filled(array_module(L.data), len(group), 1.0, L.dtype)
         found = sweep([L], [seed], [logits, self.rows], self.leaves)
-        return L.data, FactoredGradients(found[logits], weight, len(everyone)), {self.rows: found[self.rows]}
+        return L.data, FactoredGradients(found[logits], weight, len(group)), {self.rows: found[self.rows]}
 
     def gradient(self, found: Mapping[Tensor, Array], k: int) -> Array:
         """∇_φₖ as one flat array, from what a sweep found."""

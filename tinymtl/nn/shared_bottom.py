@@ -188,7 +188,7 @@ class SharedBottom:
         if x is not None:  # None: an analytic problem's
             x = as_input(x, self.vector.data)
         self.passes.trunk_forwards += 1
-        z = self.trunk(x)
+        z = output_of("the trunk", self.trunk, x)
 
         def count(g: Array) -> Array:
             self.passes.trunk_backwards += sweeps(g, z.data)
@@ -197,12 +197,16 @@ class SharedBottom:
         return record(z.data, (z, count))
 
     def losses(self, z: Tensor, batch: Batch, group: Sequence[int] | None = None) -> Tensor:
-        """The losses (len(group),) of the tasks in `group` (all by default), in that order, from Z."""
-        return self.heads.losses(z, batch, range(len(self.tasks)) if group is None else group)
+        """The losses (len(group),) of the tasks in `group`, in that order, from Z.
+
+        By default of all tasks, or if labels are missing of those that have one in this batch: `batch.group`.
+        """
+        return self.heads.losses(z, batch, batch.group if group is None else group)
 
     def task_gradients(self, z: Tensor, batch: Batch) -> tuple[Array, TaskGradients, dict[Tensor, Array]]:
-        """The losses L (K,), the gradients Dₖ = ∇_Z Lₖ, and every head's own ∇_φₖ Lₖ, from sweeps cut at Z.
+        """The losses L, the gradients Dₖ = ∇_Z Lₖ, and every head's own ∇_φₖ Lₖ, from sweeps cut at Z.
 
+        L and D are those of the tasks in `batch.group`, in that order: of all, unless one has no label in this batch.
         The heads' gradients are those that a sweep finds: what `flatten` takes.
         """
         return self.heads.task_gradients(z, batch)

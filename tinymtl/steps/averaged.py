@@ -50,8 +50,11 @@ class Averaged(LossWeighted):
         self.weights = w / w.sum() if reduction == "mean" else w
 
     def weigh(self, L: Array) -> Array:
-        """wₖ / Σ wₖ, or wₖ."""
-        return self.weights
+        """wₖ / Σ wₖ, or wₖ; the sum is over the tasks that have a label in this batch."""
+        if len(L) == len(self.weights):
+            return self.weights
+        w = self.weights[self.group]
+        return w / w.sum() if self.reduction == "mean" and w.any() else w
 
 
 def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, float] | None) -> np.ndarray:

@@ -67,6 +67,23 @@ def put_back(value: Any, saved: Any) -> Any:
     return value
 
 
+def arrays_in(value: Any, path: str) -> Iterator[tuple[str, Array]]:
+    """(path, array) for every array of a nest: the arrays themselves."""
+    if isinstance(value, Tensor):
+        value = value.data
+    if is_array(value):
+        yield path, value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from arrays_in(getattr(value, field.name), f"{path}/{field.name}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from arrays_in(item, f"{path}/{step_in_path(key)}")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from arrays_in(item, f"{path}/{i}")
+
+
 def to_arrays(value: Any, path: str) -> Iterator[tuple[str, Array]]:
     """(path, array) for every leaf of a nest, on the host; what is no array is JSON in an array of text."""
     if isinstance(value, Tensor):

@@ -18,7 +18,7 @@ from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.mode import is_training, training
 from tinymtl.nn.shared_bottom import BeforeForward, Passes, SharedBottom
 from tinymtl.optim import RULES, Optimizer, clipped_together
-from tinymtl.steps.memory import from_arrays, kept, put_back, step_in_path, to_arrays
+from tinymtl.steps.memory import arrays_in, from_arrays, kept, put_back, step_in_path, to_arrays
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Update:
     Attributes
     ----------
     group : list of int
-        The tasks whose losses make it, in the order of all that follows.
+        The tasks whose losses make it, in the order of all that follows: none that has no label in this batch.
     Z : Tensor (N, d)
         The representation.
     losses : array (len(group),)
@@ -79,19 +79,30 @@ class StepReport:
     Attributes
     ----------
     losses : array (K,)
-        In task order, on the host; each loss as seen just before its own update.
+        In task order, on the host; each loss as seen just before its own update. NaN for a task that had no label.
     weights : array (K,) or None
-        The weight of each task in the trunk's update; None for a step of several updates.
+        The weight of each task in the trunk's update; None for a step of several updates. NaN for a task that had no
+        label: it took no part.
+    labelled : list of K int, or None
+        How many rows of the batch were labelled for each task; None if all were.
     min_norm : MinNorm or None
         The solution of the min-norm problem with its certificate.
     trunk_forwards, trunk_backwards, head_backwards : int
         Passes measured while the step ran.
     """
 
-    def __init__(self, losses: Array, passes: Passes, weights: Array | None = None, min_norm: MinNorm | None = None):
+    def __init__(
+        self,
+        losses: Array,
+        passes: Passes,
+        weights: Array | None = None,
+        min_norm: MinNorm | None = None,
+        labelled: Sequence[int] | None = None,
+    ):
         self._losses = losses
         self._weights = weights
         self.min_norm = min_norm
+        self.labelled = None if labelled is None else list(labelled)
         self.trunk_forwards = passes.trunk_forwards
         self.trunk_backwards = passes.trunk_backwards
         self.head_backwards = passes.head_backwards
@@ -100,8 +111,11 @@ class StepReport:
     def losses(self) -> Array:
         """The losses (K,) on the host; on a GPU, reading them waits for the device and checks that they are finite."""
         losses = to_host(self._losses)
-        if losses is not self._losses and not np.isfinite(losses).all():
-            task = int(np.argmin(np.isfinite(losses)))
+        if losses is not self._losses:
+            good = np.isfinite(losses) | (np.array(self.labelled or 1) == 0)
+            if good.all():
+                return losses
+            task = int(np.argmin(good))
             raise FloatingPointError(f"the loss of task {task} is {losses[task]}: go back to an earlier checkpoint")
         return losses
 
@@ -158,6 +172,8 @@ class Step:
         self.model = model
         self.optimizer = optimizer
         self.memory: dict[str, Any] = {}
+        #: The tasks that take part in this step, in order: all, but for those without a label in the batch.
+        self.group = list(range(len(model.tasks)))
         # what an update of ours begins, it ends: copies to go back to are made only if something may fail afterwards
         self._copies = not self.one_update or type(optimizer) not in RULES
         self._before: _Before | None = None  # while a step runs
@@ -179,7 +195,9 @@ class Step:
         before = self._before = _Before(self)
         done: list[Update] = []
         try:
-            updates = self.updates(model.read(x, targets))
+            batch = model.read(x, targets)
+            self.group = batch.group
+            updates = self.updates(batch)
             for name, update in updates if is_training() else _in_training(updates):
                 yield Stage(name, update)
                 if name == "update":
@@ -192,16 +210,16 @@ class Step:
         finally:
             if self._before is before:
                 self._before = None
-        return self._report(done, model.passes.since(before.forward.passes))
+        return self._report(done, model.passes.since(before.forward.passes), batch.labelled)
 
-    def _report(self, done: list[Update], passes: Passes) -> StepReport:
-        if self.one_update:
-            (update,) = done
-            return StepReport(update.losses, passes, update.weights, update.solution)
-        xp = array_module(done[0].losses)
-        seen = {k: update.losses[i : i + 1] for update in done for i, k in enumerate(update.group)}
-        unseen = xp.full(1, np.nan, done[0].losses.dtype) if len(seen) < len(self.model.tasks) else None
-        return StepReport(xp.concatenate([seen.get(k, unseen) for k in range(len(self.model.tasks))]), passes)
+    def _report(self, done: list[Update], passes: Passes, labelled: Sequence[int] | None) -> StepReport:
+        tasks = len(self.model.tasks)
+        losses = _in_task_order([(update.group, update.losses) for update in done], tasks)
+        if not self.one_update:
+            return StepReport(losses, passes, labelled=labelled)
+        (update,) = done
+        weights = None if update.weights is None else _in_task_order([(update.group, update.weights)], tasks)
+        return StepReport(losses, passes, weights, update.solution, labelled)
 
     def __call__(self, x: Any = None, targets: Any = None) -> StepReport:
         """Run one step.
@@ -249,10 +267,38 @@ class Step:
                 self.memory[memory] = self.optimizer.init(vectors)
             rule.update(vectors, [gradient], self.memory[memory])
 
+    def move_all(self, gradient: Array, group: Sequence[int]) -> None:
+        """`move` of all parameters at once; the heads of tasks that are not in `group` stay, with their memories.
+
+        Their part of the gradient is 0, but a momentum or a weight decay would move them all the same.
+        """
+        whole = slice(0, gradient.size)
+        if len(group) == len(self.model.tasks):
+            self.move(("all", whole, gradient))
+            return
+        absent = [part for k, part in enumerate(self.model.layout.heads) if k not in group]
+        vector = self.model.vector.data
+
+        def flat_arrays() -> dict[str, Array]:
+            memory = dict(arrays_in(self.memory.get("all"), "all"))
+            return {path: a for path, a in memory.items() if a.shape == vector.shape} | {"the parameters": vector}
+
+        before = {path: [a[part].copy() for part in absent] for path, a in flat_arrays().items()}
+        self.move(("all", whole, gradient))
+        for path, array in flat_arrays().items():
+            for i, part in enumerate(absent):
+                array[part] = before[path][i] if path in before else 0  # new memories begin at rest
+
     def require_trunk(self, why: str, instead: str) -> None:
         """Raise a ValueError if the trunk has no parameters for the tasks to share."""
         if not self.model.layout.trunk.stop:
             raise ValueError(f"{why}, but this trunk has no parameters: {instead}")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tasks that take part in this step."""
+        names = self.model.task_names
+        return names if len(self.group) == len(names) else [names[k] for k in self.group]
 
     def represent(self, batch: Any) -> Tensor:
         """Z; a ValueError if the trunk has parameters but Z does not depend on them."""
@@ -295,6 +341,17 @@ class Step:
         parts["all"] = slice(0, layout.size)
         part = layout.trunk if name.startswith("trunk") else parts.get(name)
         return None if part is None else self.optimizer.init([Tensor(vector[part])])
+
+
+def _in_task_order(parts: Sequence[tuple[Sequence[int], Any]], tasks: int) -> Any:
+    """Numbers of groups of tasks as one array (K,): NaN for a task that is in none."""
+    if len(parts) == 1 and list(parts[0][0]) == list(range(tasks)):
+        return parts[0][1]
+    first = parts[0][1]
+    xp = array_module(first)
+    seen = {k: values[i : i + 1] for group, values in parts for i, k in enumerate(group)}
+    unseen = xp.full(1, np.nan, first.dtype) if len(seen) < tasks else None
+    return xp.concatenate([seen.get(k, unseen) for k in range(tasks)])
 
 
 def head_memory(model: SharedBottom, task: int) -> str:

@@ -16,7 +16,8 @@ class Turns(Step):
     """One group of tasks after another on the same minibatch, each with its own forward, backward and update.
 
     A strategy says who moves together, in which order, and whose memory the trunk's update uses. A head has a memory
-    of its own, whoever moves the trunk, and is not touched in the turns of others.
+    of its own, whoever moves the trunk, and is not touched in the turns of others. A task without a label in a batch
+    is left out of its group, and a group without one of its turn.
 
     Cost: a trunk forward per group, a trunk backward per owner, K head backwards.
     """
@@ -39,9 +40,13 @@ class Turns(Step):
     def updates(self, batch: Any) -> Updates:
         """For each group in turn: forward, gradient, update."""
         model, trunk = self.model, self.model.layout.trunk
-        for group in self.groups():
-            owners = self.owners(group)
-            now = Update(group=[k for tasks in owners.values() for k in tasks])
+        for whole in self.groups():
+            owners = {owner: [k for k in tasks if k in self.group] for owner, tasks in self.owners(whole).items()}
+            owners = {owner: tasks for owner, tasks in owners.items() if tasks}  # the others have no label here
+            if not owners:
+                continue
+            group = [k for tasks in owners.values() for k in tasks]
+            now = Update(group=group)
             now.Z = Z = self.represent(batch)
             L = [model.losses(Z, batch, tasks) for tasks in owners.values()]
             xp = array_module(L[0].data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,20 +64,21 @@ class GradientWeighted(Step):
     def weigh(self, G: Array, L: Array) -> Any:
         """The weights w (K,) of the K gradients, or an object that has them as `.weights`, such as a MinNorm.
 
-        G (K, K) and L (K,) are in float64 on the host and finite.
+        G (K, K) and L (K,) are in float64 on the host and finite. If labels are missing, K counts the tasks that have
+        one in this batch: those in `self.group`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs: write weigh(self, G, L)")
 
     def updates(self, batch: Any) -> Updates:
         """forward, task gradients, gram, weights, at Z trunk backward, update."""
         model, trunk = self.model, self.model.layout.trunk
-        now = Update(group=list(range(len(model.tasks))), at=self.at)
+        now = Update(group=self.group, at=self.at)
         Z = now.Z = self.represent(batch)
         yield "forward", now
 
         L, D, own = model.task_gradients(Z, batch)  # Lₖ, Dₖ = ∇_Z Lₖ, and ∇_φₖ Lₖ
         now.losses = L
-        g = now.gradients = D if self.at == "Z" else TrunkGradients(model, Z, D)
+        g = now.gradients = D if self.at == "Z" else TrunkGradients(model, Z, D, len(L))
         yield "task gradients", now
 
         now.gram, losses = self._fetch(g.gram(), L)
@@ -98,16 +99,16 @@ class GradientWeighted(Step):
             gradient = joined([v, *model.heads.gradients(own)], v)
 
         if self.head_weighting == "alpha":
-            gradient[trunk.stop :] *= self._per_head_parameter(w, gradient)
+            gradient[trunk.stop :] *= self._per_head_parameter(w, now.group, gradient)
         require_finite_gradient(gradient)  # G shows neither the heads' gradients nor, at Z, the trunk's
 
-        self.move(("all", slice(0, gradient.size), gradient))
+        self.move_all(gradient, now.group)
         now.memory = ["all"]
         yield "update", now
 
     def _fetch(self, gram: Array, L: Array) -> tuple[Array, Array]:
         """Gram matrix and losses on the host in float64, checked: from a GPU, in one transfer."""
-        names = self.model.task_names
+        names = self.names
         if isinstance(gram, np.ndarray):
             gram, L = gram.astype(np.float64), L.astype(np.float64)
         else:
@@ -124,21 +125,23 @@ class GradientWeighted(Step):
         w = np.asarray(found if solution is None else solution.weights, dtype=np.float64)
         if w.shape != L.shape:
             raise ValueError(f"weigh must return {len(L)} weights, one per task; it returned shape {w.shape}")
-        require_finite(w, self.model.task_names, "weight")
+        require_finite(w, self.names, "weight")
         return solution, w
 
-    def _per_head_parameter(self, w: Array, gradient: Array) -> Array:
+    def _per_head_parameter(self, w: Array, group: Sequence[int], gradient: Array) -> Array:
         xp, heads = array_module(gradient), self.model.layout.heads
-        return xp.asarray(np.repeat(w, [part.stop - part.start for part in heads]).astype(gradient.dtype))
+        every = np.zeros(len(heads))
+        every[group] = w
+        return xp.asarray(np.repeat(every, [part.stop - part.start for part in heads]).astype(gradient.dtype))
 
 
 class TrunkGradients:
     """gₖ = ∇_θ Lₖ as the rows of one (K, P) array: a backward pass through the trunk for each."""
 
-    def __init__(self, model: SharedBottom, Z: Any, D: Any):
+    def __init__(self, model: SharedBottom, Z: Any, D: Any, tasks: int):
         parameters, size = model.layout.trunk_parameters, model.layout.trunk.stop
-        self.rows = array_module(Z.data).empty((len(model.tasks), size), Z.dtype)
-        for k in range(len(self.rows)):
+        self.rows = array_module(Z.data).empty((tasks, size), Z.dtype)
+        for k in range(tasks):
             parts = flatten(parameters, model.sweep(Z, D[k]))
             array_module(self.rows).concatenate(parts, out=self.rows[k])
 
@@ -186,20 +189,26 @@ class LossWeighted(Step):
             self.weigh = weigh  # type: ignore[method-assign,assignment]
 
     def weigh(self, L: Array) -> Array:
-        """The weights w (K,) of the losses L (K,), which are where the model is. It changes nothing."""
+        """The weights w (K,) of the losses L (K,), which are where the model is. It changes nothing.
+
+        If labels are missing, K counts the tasks that have one in this batch: those in `self.group`.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs: write weigh(self, L)")
 
     def learn(self, L: Array, w: Array) -> None:
-        """What the strategy learns from a minibatch: called after the update, never for a batch that was refused."""
+        """What the strategy learns from a minibatch: called after the update, never for a batch that was refused.
+
+        L and w are those of the tasks in `self.group`: what is kept of other tasks stays as it is.
+        """
 
     def updates(self, batch: Any) -> Updates:
         """forward, gradient, update."""
         model = self.model
-        now = Update(group=list(range(len(model.tasks))))
+        now = Update(group=self.group)
         now.Z = self.represent(batch)
         L = model.losses(now.Z, batch)
         now.losses = L.data
-        require_finite(L.data, model.task_names)
+        require_finite(L.data, self.names)
         yield "forward", now
 
         now.weights = w = self.weigh(L.data)
@@ -208,7 +217,7 @@ class LossWeighted(Step):
         now.v = gradient[model.layout.trunk]
         yield "gradient", now
 
-        self.move(("all", slice(0, gradient.size), gradient))
+        self.move_all(gradient, now.group)
         self.learn(L.data, w)
         now.memory = ["all"]
         yield "update", now
@@ -219,7 +228,7 @@ class LossWeighted(Step):
             w = w if array_module(w) is not np else np.asarray(w)
         if w.shape != L.shape:
             raise ValueError(f"weigh must return {len(L)} weights, one per task; it returned shape {w.shape}")
-        require_finite(w, self.model.task_names, "weight")
+        require_finite(w, self.names, "weight")
         if type(w) is type(L) and w.dtype == L.dtype:
             return w
         key = w.tobytes()
