@@ -76,8 +76,8 @@ def whole_number(what: str, given: Any, low: int, high: int | None = None, error
     return int(given)
 
 
-def require(what: str, given: Any, kind: type | tuple[type, ...], wanted: str) -> None:
-    """A TypeError unless `given` is an instance of `kind`.
+def require(what: str, given: Any, kind: Any, wanted: str) -> None:
+    """A TypeError unless `given` is an instance of `kind`, a class or several.
 
     >>> require("data", [1.0], dict, "a MultiTaskData, such as tinymtl.data.load('weather')")
     Traceback (most recent call last):

@@ -452,3 +452,70 @@ def test_represent_takes_any_array_in_the_models_dtype():
     assert z.dtype == np.float32
     np.testing.assert_array_equal(z.data, model.represent(model.read(x, np.zeros((4, 3), int)).x).data)
     np.testing.assert_array_equal(z.data, model.represent(x.tolist()).data)
+
+
+# ---------------------------------------------------------------- wrong kinds of object
+
+
+class Odd(nn.Module):
+    """A linear layer whose forward returns whatever `make` makes of its output."""
+
+    def __init__(self, outputs, make, inputs=5):
+        self.layer, self.make = nn.Linear(inputs, outputs), make
+
+    def forward(self, x):
+        return self.make(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "returned"),
+    [
+        (lambda z: (z, z), r"a tuple \(tinymtl.concatenate makes one Tensor of several\)"),
+        (lambda z: z.data, r"a ndarray \(no gradient gets past it\)"),
+        (lambda z: None, r"nothing \(is a return missing\?\)"),
+    ],
+)
+def test_a_forward_has_to_return_one_tensor(make, returned):
+    sentence = f"the forward of Odd returned {returned}; it has to return one Tensor"
+    trunk = SharedBottom(Odd(4, make), [Task("a", nn.Linear(4, 3), nn.cross_entropy)])
+    head = SharedBottom(nn.MLP([5, 4]), [Task("a", Odd(3, make, 4), nn.cross_entropy)])
+    for model, where in ((trunk, "the trunk"), (head, "task 'a'")):
+        for call in (
+            lambda model=model: model.predict(normal(2, 5)),
+            lambda model=model: model.losses(model.represent(normal(2, 5)), model.read(normal(2, 5), {"a": [0, 1]})),
+        ):
+            with pytest.raises(TypeError, match=f"{where}.*{sentence}"):
+                call()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": 3}, "the name of a task is a int: give text"),
+        ({"head": nn.mse_loss}, "the head of task 'a' is a function: give a module"),
+        ({"head": nn.Linear}, "the head of task 'a' is the class Linear: give a module"),
+        ({"loss": "mse"}, "the loss of task 'a' is a str: give a function such as tinymtl.cross_entropy"),
+        ({"metric": "r2"}, "the metric of task 'a' is a str: give a function such as tinymtl.lab.r2"),
+        ({"missing": "-1"}, "missing of task 'a' is a str: give a number, such as -1"),
+    ],
+)
+def test_a_task_is_made_of_the_right_kinds(fields, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        Task(**({"name": "a", "head": nn.Linear(4, 3), "loss": nn.cross_entropy} | fields))
+
+
+def test_a_state_may_hold_lists_and_must_hold_numbers():
+    model = network()
+    state = {key: value.tolist() for key, value in model.state().items()}
+    model.vector.data[:] = 0.0
+    model.load_state(state)
+    assert {key: value.tolist() for key, value in model.state().items()} == state
+    before = model.vector.data.copy()
+    for odd, sentence in (
+        ([1], "the state of a model is a list: give what model.state\\(\\) returned"),
+        (state | {"trunk/0": "abc"}, "'trunk/0' holds text"),
+        (state | {"trunk/0": None}, "'trunk/0' is a NoneType"),
+    ):
+        with pytest.raises(TypeError, match=sentence):
+            model.load_state(odd)
+    np.testing.assert_array_equal(model.vector.data, before)

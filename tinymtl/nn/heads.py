@@ -19,6 +19,7 @@ from tinymtl.nn.functional import filled, inner_products, sum_rows
 from tinymtl.nn.layers import Linear, Sequential
 from tinymtl.nn.layout import Layout, flatten, joined
 from tinymtl.nn.losses import PER_TASK, binary_cross_entropy_with_logits, loss_of_labelled
+from tinymtl.nn.module import output_of
 
 
 class TaskGradients(Protocol):
@@ -108,7 +109,8 @@ class SeparateHeads:
     def _loss(self, k: int, z: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[k]
         try:
-            loss = loss_of_labelled(task.loss, task.head(z), batch.targets[k], batch.weights_of(k))
+            prediction = output_of("its head", task.head, z)
+            loss = loss_of_labelled(task.loss, prediction, batch.targets[k], batch.weights_of(k))
         except (ValueError, TypeError) as error:
             raise type(error)(f"task {task.name!r}: {error}") from error
         if not isinstance(loss, Tensor) or loss.size != 1:

@@ -76,6 +76,25 @@ class Module:
         return self
 
 
+def output_of(what: str, module: Module, x: Tensor) -> Tensor:
+    """The module's output for x; a TypeError that names it if that is not one Tensor."""
+    z = module(x)
+    if not isinstance(z, Tensor):
+        raise TypeError(
+            f"{what}: the forward of {type(module).__name__} returned {_kind_of(z)}; it has to return one Tensor with "
+            "a row for each row of its input"
+        )
+    return z
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "nothing (is a return missing?)"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} (tinymtl.concatenate makes one Tensor of several)"
+    return f"a {type(value).__name__} (no gradient gets past it)"
+
+
 def held(
     value: Any, kind: type[Found], path: str = "", seen: dict[int, Any] | None = None
 ) -> Iterator[tuple[str, Found]]:

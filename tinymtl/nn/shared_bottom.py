@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers
 from tinymtl.autodiff import Tensor, no_grad, record, sweep
-from tinymtl.backend import Array, device_of, to_device, to_host
-from tinymtl.checks import choose
+from tinymtl.backend import Array, device_of, is_array, to_device, to_host
+from tinymtl.checks import choose, require
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
 from tinymtl.nn.heads import SeparateHeads, StackedHeads, TaskGradients, sweeps, why_separate
 from tinymtl.nn.layout import Layout, flatten, joined
 from tinymtl.nn.mode import evaluating
-from tinymtl.nn.module import Module, held
+from tinymtl.nn.module import Module, held, output_of
 from tinymtl.nn.parameters import Buffer, Parameter, float_dtype
 
 
@@ -45,6 +47,15 @@ class Task:
     loss: Callable[[Tensor, Any], Tensor]
     metric: Callable[[Array, Array], float] | None = None
     missing: float | None = None
+
+    def __post_init__(self) -> None:
+        require("the name of a task", self.name, str, "text")
+        require(f"the head of task {self.name!r}", self.head, Module, "a module, such as tinymtl.nn.Linear(64, 10)")
+        require(f"the loss of task {self.name!r}", self.loss, Callable, "a function such as tinymtl.cross_entropy")
+        if self.metric is not None:
+            require(f"the metric of task {self.name!r}", self.metric, Callable, "a function such as tinymtl.lab.r2")
+        if self.missing is not None:
+            require(f"missing of task {self.name!r}", self.missing, Real, "a number, such as -1")
 
 
 @dataclass
@@ -223,8 +234,8 @@ class SharedBottom:
         dict of arrays, in task order
         """
         with evaluating(), no_grad():
-            z = self.trunk(as_input(x, self.vector.data))
-            return {task.name: task.head(z).data for task in self.tasks}
+            z = output_of("the trunk", self.trunk, as_input(x, self.vector.data))
+            return {task.name: output_of(f"task {task.name!r}", task.head, z).data for task in self.tasks}
 
     # ------------------------------------------------------------ what goes in
 
@@ -319,6 +330,8 @@ class SharedBottom:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Take all values from `state`, which must have just this model's keys and shapes."""
+        require("the state of a model", state, Mapping, "what model.state() returned")
+        state = {key: value if is_array(value) else as_numbers(value, repr(key)) for key, value in state.items()}
         kept = self._kept()
         if set(kept) != set(state):
             odd = sorted(set(kept) ^ set(state))[0]
