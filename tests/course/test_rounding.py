@@ -25,7 +25,7 @@ def test_equal_learning_rates_are_both_right():
 
 def test_the_first_of_equal_learning_rates_is_the_reference_s():
     for first, second in ((0.3, BARELY), (BARELY, 0.3), (0.3, 0.3)):
-        log = _log({("a", 0.001, "validation"): (first,), ("a", 0.01, "validation"): (second,)})
+        log = _log({"a 0.001 validation": [first], "a 0.01 validation": [second]})
         assert _best(log, np.mean) == {"a": 0.001}
 
 

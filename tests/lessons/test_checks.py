@@ -11,7 +11,7 @@ from tinymtl.course.errors import CourseError
 from tinymtl.course.lessons import checks
 from tinymtl.course.lessons.checks import NOT_TRIED, Memory, find, verdict
 from tinymtl.course.marking import Key
-from tinymtl.course.question import function, variables
+from tinymtl.course.question import Case, Part, Question, fixed, variables
 
 
 def test_exercises_and_checks_belong_together(lesson):
@@ -88,6 +88,11 @@ def test_an_unknown_name_is_refused_and_a_lesson_prints_it(name, hint, capsys):
     assert hint in capsys.readouterr().out
 
 
+def asked(right, *arguments, called="f", **others):
+    cases = fixed([Case(called, given) for given in arguments])
+    return Question("x", "", "a number", (Part(called, cases),), {called: right}, praise="yes", **others)
+
+
 STAGED = variables("x", {"a": "1 / 7"}, hints=("nudge", "method", "formula"), praise="yes")
 
 
@@ -131,7 +136,7 @@ def test_the_gram_matrix_and_the_cosine_follow_from_ones_own_gradients():
 
 
 def test_the_first_wrong_case_is_shown_with_what_came_back():
-    square = function("x", "square", lambda a: a * a, [(3.0,), (2.0,)], "a number", hints=("look",), praise="yes")
+    square = asked(lambda a: a * a, (3.0,), (2.0,), called="square", hints=("look",))
     said = verdict(square, lambda a: a + 2 if a == 2 else a)
     assert said == "✗ not yet: 1 of 2 cases is right. For a = 3.0 square gives back 3.0. Look"
 
@@ -141,7 +146,7 @@ def test_a_function_gets_arguments_of_its_own():
         a *= 2
         return a / 2
 
-    question = function("x", "f", lambda a: a.copy(), [(np.ones(2),)] * 2, "an array", praise="yes")
+    question = asked(lambda a: a.copy(), (np.ones(2),), (np.ones(2),))
     assert [verdict(question, spoils), verdict(question, spoils)] == ["✓ right: yes"] * 2
 
 

@@ -6,8 +6,10 @@ topic, with these words and nothing else.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,7 +181,7 @@ class Question:
     mistakes: tuple[Mistake, ...] = ()
     hints: tuple[str, ...] = ()
     praise: str = ""
-    adapt: Callable[[Any], Any] | None = field(default=None)
+    adapt: Callable[[Any], Any] | None = None
     after: Question | None = None
 
     @property
@@ -188,16 +190,58 @@ class Question:
         return sum(part.points for part in self.parts)
 
 
-# ------------------------------------------------------------ the two usual kinds
+# ------------------------------------------------------------ what a topic says
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The `.toml` of a topic: what is said about answers, and the wrong ones themselves, in Python's words.
+
+    `[mistakes.NAME]` has hints with the wrong models that get them: expressions of a function's arguments.
+    `[by_hand.CHECK]` is a whole question about variables, and `[lesson.CHECK]` has the hints and the praise of a
+    lesson's question about a function.
+    """
+
+    content: Mapping[str, Any]
+    names: dict[str, Any]  # what the expressions may use: the topic's own functions
+
+    @classmethod
+    def beside(cls, module: str, names: dict[str, Any]) -> Texts:
+        """The texts beside a module: `Texts.beside(__file__, globals())`."""
+        return cls(tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8")), names)
+
+    def mistakes(
+        self, table: str, called: str, arguments: str = "", adapt: Callable[[Any], Any] = lambda model: model
+    ) -> tuple[Mistake, ...]:
+        """The mistakes of a table, for the function `called`; without `arguments` an expression is the model itself."""
+        found = self.content["mistakes"][table]
+        start = f"lambda {arguments}: " if arguments else ""
+        return tuple(
+            Mistake(hint, called, adapt(eval(start + text, self.names)))
+            for hint, texts in found.items()
+            for text in ([texts] if isinstance(texts, str) else texts)
+        )
+
+    def said(self, check: str) -> Mapping[str, Any]:
+        """The hints and the praise of a lesson's question about a function."""
+        return {name: tuple(text) if name == "hints" else text for name, text in self.content["lesson"][check].items()}
+
+    def by_hand(self, adapt: Mapping[str, Callable[[Any], Any]] | None = None) -> dict[str, Question]:
+        """All questions about variables, by name."""
+        found: dict[str, Question] = {}
+        for name, given in self.content["by_hand"].items():
+            after = found.get(given.get("after", ""))
+            found[name] = variables(name, **{**given, "after": after}, adapt=(adapt or {}).get(name))
+        return found
 
 
 def variables(
     name: str,
     formulas: Mapping[str, Any],
     mistakes: Mapping[str, Mapping[str, Any]] | None = None,
-    *,
     tolerance: float = 5e-3,
     names: Mapping[str, str] | None = None,
+    hints: Sequence[str] = (),
     title: str = "",
     **others: Any,
 ) -> Question:
@@ -205,67 +249,31 @@ def variables(
 
     Parameters
     ----------
-    formulas : {variable: value or text of a Formula}
+    formulas : {variable: text of a Formula}
         In the order of the question; a formula may use the variables before it, so that a number that follows from
         a wrong one is recognised.
-    mistakes : {variable: {hint: value, text of a formula, or a list of them}}
+    mistakes : {variable: {hint: text of a formula, or a list of them}}
     tolerance : float
         Three digits for a student who works by hand.
     names : {variable: name of its part}, optional
     others
         Further fields of `Question`.
     """
-
-    def reading(variable: str) -> Callable[[Rng], list[Case]]:
-        return lambda rng: [Case(variable)]
-
-    parts = [Part((names or {}).get(one, one), reading(one), tolerance=tolerance) for one in formulas]
-    named = [
-        Mistake(hint, variable, Formula(str(value)))
-        for variable, hints in (mistakes or {}).items()
-        for hint, wrong in hints.items()
-        for value in (wrong if isinstance(wrong, list) else [wrong])
-    ]
+    named = tuple(
+        Mistake(hint, variable, Formula(str(text)))
+        for variable, found in (mistakes or {}).items()
+        for hint, texts in found.items()
+        for text in (texts if isinstance(texts, list) else [texts])
+    )
+    parts = tuple(Part((names or {}).get(one, one), _reading(one), tolerance=tolerance) for one in formulas)
     reference = {variable: Formula(str(formula)) for variable, formula in formulas.items()}
-    return Question(name, title, "", tuple(parts), reference, tuple(named), **others)
+    return Question(name, title, "", parts, reference, named, tuple(hints), **others)
 
 
-def function(
-    name: str,
-    called: str,
-    right: Callable[..., Any],
-    cases: Sequence[tuple[Any, ...] | Case],
-    returns: str,
-    mistakes: Mapping[str, Any] | None = None,
-    *,
-    items: Mapping[str, int | str | None] | None = None,
-    problem: Problem | None = None,
-    tolerance: float = 1e-6,
-    exact: bool = False,
-    **others: Any,
-) -> Question:
-    """A lesson's question about one function, with fixed cases.
+def _reading(variable: str) -> Callable[[Rng], list[Case]]:
+    return lambda rng: [Case(variable)]
 
-    Parameters
-    ----------
-    called : str
-        The function's name in the notebook.
-    cases : sequence of tuple or Case
-        The arguments of each call.
-    mistakes : {hint: wrong function, or a list of them}
-    items : {name of a part: item of what is returned}, optional
-        Parts that are judged by themselves.
-    others
-        Further fields of `Question`.
-    """
-    asked = [one if isinstance(one, Case) else Case(called, one) for one in cases]
-    parts = [
-        Part(part, lambda rng: asked, item=item, problem=problem, tolerance=tolerance, exact=exact)
-        for part, item in (items or {called: None}).items()
-    ]
-    named = [
-        Mistake(hint, called, model)
-        for hint, wrong in (mistakes or {}).items()
-        for model in (wrong if isinstance(wrong, list) else [wrong])
-    ]
-    return Question(name, "", returns, tuple(parts), {called: right}, tuple(named), **others)
+
+def fixed(cases: Sequence[Case]) -> Callable[[Rng], list[Case]]:
+    """The cases of a lesson's part, which are always the same."""
+    return lambda rng: list(cases)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.marking import described, numbers
-from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, variables
+from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, Texts
 from tinymtl.course.worker.values import Unordered
 from tinymtl.steps.grouped import random_partition
 
 Groups = frozenset[frozenset[int]]
 Sampler = Callable[[int, int, int], Any]
+TEXTS = Texts.beside(__file__, globals())
 DRAWS = 600
 UNLIKELY = 41.4  # a χ² of two degrees of freedom beyond this: once in 10⁹ fair samplers
 
@@ -257,46 +258,6 @@ PASSES = Question(
 
 # ------------------------------------------------------------ lesson 8
 
-_BY_HAND = variables(
-    "08.by_hand",
-    {"partitions": 3, "together": "1 / 3", "averaged": 1, "groups_of_two": 2, "alternating": 4},
-    {
-        "partitions": {
-            "6 is the number of pairs; a partition is two of them at once (01|23)": 6,
-            "the groups have no names: 01|23 and 23|01 are one partition, and so are 01|23 and 10|32": [12, 24],
-            "task 0 has three possible partners": [2, 4],
-            "that counts groups of other sizes as well: all have two tasks here": [7, 15],
-        },
-        "together": {
-            "task 0 has one partner, and three tasks can be it, all equally likely": [1 / 2, 1 / 4, 2 / 3],
-            "not a sixth: there are six pairs, and every pairing has two of them": 1 / 6,
-            "that is what came out in these draws; the probability is what it comes near to": [
-                175 / 600,
-                202 / 600,
-                223 / 600,
-            ],
-        },
-        "averaged": {
-            "the averaged loss is one number, however many tasks are in it": [4, 2, 3],
-            "the step does go back through the trunk": 0,
-        },
-        "groups_of_two": {
-            "a group of two is one loss (their mean), so its turn takes one trunk backward": 4,
-            "one pass for each group": [1, 3, 6],
-        },
-        "alternating": {
-            "every task has a turn of its own in a step": [1, 2, 3],
-            "only the trunk's backward passes are asked for": [8, 16],
-        },
-    },
-    hints=(
-        "write the partitions of 0, 1, 2, 3 down; and for the passes: how many losses go back, one after the other?",
-        "task 0's partner decides everything; and every turn takes one pass, however large its group is",
-        "3 partners; P = (s − 1)/(K − 1); passes: 1, K/s and K",
-    ),
-    praise="three pairings, each a third of the time, for 2 passes between the average's 1 and alternating's 4",
-)
-
 _PARTITION = Question(
     "08.partition",
     "",
@@ -307,12 +268,7 @@ _PARTITION = Question(
     ),
     {"partition": random_groups},
     (Mistake("nothing is drawn: the groups follow the numbers of the tasks", "partition", _in_order),),
-    hints=(
-        "three things are asked: a partition, the same one for the same seed, and all of them equally likely",
-        "shuffle all tasks with a generator made from seed, and cut the row into groups",
-        "order = np.random.default_rng(seed).permutation(tasks), then order[start : start + group_size]",
-    ),
-    praise="every task in one group, the same seed gives the same groups, and all three pairings come equally often",
+    **TEXTS.said("08.partition"),
 )
 
-LESSONS = (_BY_HAND, _PARTITION)
+LESSONS = (*TEXTS.by_hand().values(), _PARTITION)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, tensor
-from tinymtl.course.question import Case, Mistake, Part, Question, Rng, function, variables
+from tinymtl.course.question import Case, Part, Question, Rng, Texts, fixed
 from tinymtl.optim import SGD, Adam, Optimizer
 
 Array = np.ndarray[Any, Any]
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+TEXTS = Texts.beside(__file__, globals())
 
 
 def alternating_adam(gradients: list[float], lr: float, steps: int, per_task: bool) -> list[float]:
@@ -72,39 +73,6 @@ def _case(rng: Rng, tasks: int, steps: int, per_task: bool) -> Case:
     return Case("alternating_adam", ((sizes * signs).tolist(), float(rng.uniform(0.05, 0.2)), steps, per_task))
 
 
-_ADAM_MISTAKES: dict[str, list[Any]] = {
-    "the bias correction is missing": [_variant(correction="none")],
-    "the bias correction of v is missing": [_variant(correction="mean")],
-    "the bias correction of m is missing": [_variant(correction="spread")],
-    "with a memory per task, every task also counts its own steps for the bias correction": [_variant(count="all")],
-    "the memory that all share counts every sub-step, not every round": [_variant(count="round")],
-    "the count is one behind, or one ahead: t is 1 in the first sub-step of a memory": [_variant(start=1)],
-    "per_task is not looked at: the memory is always shared": [_variant(memory=lambda per_task: False)],
-    "these are the numbers of a memory for each task, or of one that remembers nothing, where it should be shared": [
-        _variant(memory=lambda per_task: True)
-    ],
-    "per_task is read the wrong way round": [_variant(memory=lambda per_task: not per_task)],
-    "the root of the second moment is missing": [_variant(root=lambda v: v + EPS)],
-    "the second moment averages g², not |g|": [_variant(square=False), _variant(square=False, root=lambda v: v + EPS)],
-    "the step goes up the gradient: θ falls by the step": [_variant(sign=1.0)],
-    "the tasks do not take turns: sub-step i is task i % K's": [
-        _variant(turn=lambda i, tasks, steps: min(i * tasks // steps, tasks - 1)),
-        _variant(turn=lambda i, tasks, steps: 0),
-        _variant(turn=lambda i, tasks, steps: tasks - 1 - i % tasks),
-        _variant(turn=lambda i, tasks, steps: (i + 1) % tasks),
-    ],
-    "the two β are exchanged": [_variant(betas=(BETA2, BETA1))],
-    "both moments use one β": [_variant(betas=(BETA1, BETA1)), _variant(betas=(BETA2, BETA2))],
-    "the factors 1 − β are missing in the averages": [_variant(weigh=False), _variant(weigh=False, correction="none")],
-    "these are the steps; θ itself is asked for, the steps added up": [_variant(shown="step")],
-    "this is plain gradient descent, without moments": [
-        lambda gradients, lr, steps, per_task: -lr * np.cumsum([gradients[i % len(gradients)] for i in range(steps)])
-    ],
-    "θ starts at 0, and the list has it only *after* each sub-step": [
-        lambda gradients, lr, steps, per_task: [0.0, *_variant()(gradients, lr, steps, per_task)[:-1]]
-    ],
-}
-
 MOMENTS = Question(
     "moments",
     "Adam's six numbers",
@@ -119,44 +87,11 @@ MOMENTS = Question(
         ),
     ),
     {"alternating_adam": alternating_adam},
-    tuple(Mistake(hint, "alternating_adam", model) for hint, models in _ADAM_MISTAKES.items() for model in models),
+    TEXTS.mistakes("alternating_adam", "alternating_adam"),
 )
 
 
 # ------------------------------------------------------------ lesson 7
-
-_SECOND_TURN = variables(
-    "07.second_turn",
-    {
-        "fraction": "((0.9 * 10 + 0.1 * (-1)) / 0.19) / ((0.999 * 10 + 0.001 * 1) / 0.001999) ** (1 / 2)",
-        "theta": "-0.1 - 0.1 * fraction",
-    },
-    {
-        "fraction": {
-            "that is task 2 with a memory of its own; the shared one holds m = 10 and v = 10 from task 1": -1,
-            "the bias corrections are missing: divide m by 0.19 and v by 0.001999": 2.8157,
-            "these are the corrections of turn 1 (0.1 and 0.001): the shared count is at t = 2": 0.8904,
-            "the root is missing: divide by √(v/0.001999)": 0.009372,
-            "task 2's gradient is −1: m = 0.9·10 − 0.1": 0.6775,
-            "the correction of v is missing: divide v by 0.001999 before the root": 14.8196,
-            "the correction of m is missing: divide m by 0.19": 0.12589,
-            "m is 0.9·10 and v 0.999·10 here: task 2's own gradient is missing": 0.67005,
-        },
-        "theta": {
-            "the fraction is right; θ falls by η times it": "-0.1 + 0.1 * fraction",
-            "θ was at −0.1 before this turn, not at 0": "-0.1 * fraction",
-            "the learning rate is missing: θ falls by η times the fraction": "-0.1 - fraction",
-            "the step goes down from −0.1; this is from +0.1": "0.1 - 0.1 * fraction",
-        },
-    },
-    tolerance=2e-3,
-    hints=(
-        "which numbers does the shared memory hold after turn 1, and how much does task 2 change of them?",
-        "first m = 0.9·10 + 0.1·(−1) and v = 0.999·10 + 0.001·1, then the two corrections, then the root",
-        "(8.9/0.19) / √(9.991/0.001999), and θ = −0.1 − 0.1 times that",
-    ),
-    praise="task 2 wants θ to rise, and in its own turn θ falls by two thirds of η",
-)
 
 SWEEPS = 4
 #: Quadratics hₖ/2 ‖θ − cₖ‖²: the curvatures, the centres, the start, the rule.
@@ -225,46 +160,15 @@ def _alternate(
     return answer
 
 
-_MEMORIES = function(
+_MEMORIES = Question(
     "07.memories",
-    "alternate",
-    _on_a_run(_alternate()),
-    [Case("alternate", (run,), shown=f"{run}, {SWEEPS} sweeps") for run in _RUNS],
+    "",
     f"one point for every turn, {SWEEPS} sweeps of K turns",
-    {
-        hint: [_on_a_run(model) for model in models]
-        for hint, models in {
-            "all tasks share one memory: make one for each, before the loop": [_alternate(memories="one")],
-            "new memories remember nothing: make one for each task, before all loops": [
-                _alternate(memories="anew"),
-                _alternate(memories="per sweep"),
-            ],
-            "a gradient is older than the move before it: call gradient(theta.data) in the task's own turn": [
-                _alternate(stale=True)
-            ],
-            "all your points are one array: theta.data changes in place, so append theta.data.copy()": [
-                _alternate(copied=False)
-            ],
-            "the tasks do not take turns: within one sweep every task has one turn": [
-                _alternate(orders=lambda tasks: [[task] * SWEEPS for task in range(tasks)])
-            ],
-            "the tasks have their turns in the wrong order: that of gradient_of is asked for": [
-                _alternate(orders=lambda tasks: [list(range(tasks))[::-1]] * SWEEPS)
-            ],
-            "there is one point per sweep; one after every turn is asked for": [_alternate(kept="sweeps")],
-            "the start is in the list as well; only the points *after* a turn are asked for": [
-                _alternate(kept="start too")
-            ],
-            "these are the points before each turn; those after it are asked for": [_alternate(kept="before")],
-        }.items()
-    },
-    hints=(
-        "go through two turns with a pencil: which memory is used, and at which θ is the gradient taken?",
-        "make K memories before the loops; in a turn take the gradient at the present θ, update with the task's memory",
-        "for every sweep, for gradient, memory in zip(…): rule.update([theta], [gradient(theta.data)], memory)",
-    ),
-    praise="every task has its own moments and its own count, made once and kept, and sees the θ of its turn",
+    (Part("alternate", fixed([Case("alternate", (run,), shown=f"{run}, {SWEEPS} sweeps") for run in _RUNS])),),
+    {"alternate": _on_a_run(_alternate())},
+    TEXTS.mistakes("alternate", "alternate", adapt=_on_a_run),
     adapt=_on_a_run,
+    **TEXTS.said("07.memories"),
 )
 
-LESSONS = (_SECOND_TURN, _MEMORIES)
+LESSONS = (*TEXTS.by_hand().values(), _MEMORIES)

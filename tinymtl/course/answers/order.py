@@ -9,7 +9,9 @@ import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, tensor
 from tinymtl.course.marking import described, numbers
-from tinymtl.course.question import Case, Mistake, Part, Problem, Question, Rng
+from tinymtl.course.question import Case, Part, Problem, Question, Rng, Texts
+
+TEXTS = Texts.beside(__file__, globals())
 
 
 def backward_order(parents: list[list[int]], root: int) -> list[int]:
@@ -112,17 +114,14 @@ def _deep(rng: Rng) -> list[Case]:
     return [Case("backward_order", (parents, number[-1]))]
 
 
-def _depth_first(turned: bool) -> Callable[[list[list[int]], int], list[int]]:
-    def model(parents: list[list[int]], root: int) -> list[int]:
-        waiting, order = [root], dict[int, None]()
-        while waiting:
-            node = waiting.pop()
-            if node not in order:
-                order[node] = None
-                waiting += reversed(parents[node]) if turned else parents[node]
-        return list(order)
-
-    return model
+def _depth_first(parents: list[list[int]], root: int, turned: bool) -> list[int]:
+    waiting, order = [root], dict[int, None]()
+    while waiting:
+        node = waiting.pop()
+        if node not in order:
+            order[node] = None
+            waiting += reversed(parents[node]) if turned else parents[node]
+    return list(order)
 
 
 def _breadth_first(parents: list[list[int]], root: int) -> list[int]:
@@ -132,19 +131,6 @@ def _breadth_first(parents: list[list[int]], root: int) -> list[int]:
         order += new
         seen.update(new)
     return order
-
-
-def _mistakes(called: str, node: str) -> tuple[Mistake, ...]:
-    depth = f"a {node} is listed when it is first reached (depth first), perhaps before another one that uses it"
-    breadth = (
-        f"the {node}s are listed by their distance from the first one (breadth first): one that is near along one path "
-        "and far along another comes too early"
-    )
-    return (
-        Mistake(depth, called, _depth_first(True)),
-        Mistake(depth, called, _depth_first(False)),
-        Mistake(breadth, called, _breadth_first),
-    )
 
 
 ORDER = Question(
@@ -162,7 +148,7 @@ ORDER = Question(
         Part("a graph that is 3000 nodes deep", _deep, 1, problem=_orders("node")),
     ),
     {"backward_order": backward_order},
-    _mistakes("backward_order", "node"),
+    TEXTS.mistakes("order", "backward_order", "parents, root"),
 )
 
 
@@ -217,13 +203,8 @@ LESSONS = (
             ),
         ),
         {"sweep_order": backward_order},
-        _mistakes("sweep_order", "tensor"),
-        hints=(
-            "go through the lesson's graph by hand: which tensor may come second, and which may not yet?",
-            "collect all tensors that the output depends on, each once; then sort them so that users come first",
-            "a tensor is always newer than its parents: sort by node.tick, newest first",
-        ),
-        praise="every tensor once, and after all that use it",
+        TEXTS.mistakes("order", "sweep_order", "parents, root"),
+        **TEXTS.said("01.order"),
         adapt=_on_tensors,
     ),
 )

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinymtl.course.answers.interval import TABLE, paired_interval, verdict
 from tinymtl.course.marking import described
-from tinymtl.course.question import Case, Mistake, Part, Problem, Question, Reply, Rng, function
+from tinymtl.course.question import Case, Part, Problem, Question, Reply, Rng, Texts, fixed
 from tinymtl.ties import exceeds, first_largest, first_smallest, nudged
 
 Row = Mapping[str, Any]
 Log = list[Row]
+TEXTS = Texts.beside(__file__, globals())
 
 
 def _whole(value: Any) -> bool:
@@ -272,81 +274,6 @@ def _independent(log: Log) -> float:
     return float(_half_width(log) / _spread(log) * len(runs[0]) ** 0.5 * error)
 
 
-_FIGURE_MISTAKES: dict[str, dict[str, Callable[[Log], Any]]] = {
-    "methods": {
-        "sort them by name": lambda log: sorted({row["method"] for row in log}, reverse=True),
-        "each method once": lambda log: sorted(row["method"] for row in log if row["split"] == "test"),
-    },
-    "means": {
-        "these are those of the validation runs": lambda log: [
-            np.mean(v) for v in _metrics(log, "validation").values()
-        ],
-        'these are over the rows of both splits: only "test" is asked for': lambda log: [
-            np.mean([row["metric"] for row in log if row["method"] == m])
-            for m in sorted({row["method"] for row in log})
-        ],
-        "these are in the other order than the sorted methods": lambda log: figure_data(log)["means"][::-1],
-        "these are the medians": lambda log: [np.median(v) for v in _metrics(log, "test").values()],
-        "these are the best runs: the means are asked for": lambda log: [
-            max(v) for v in _metrics(log, "test").values()
-        ],
-        "these are in per cent: fractions are asked for": lambda log: [100 * m for m in figure_data(log)["means"]],
-        "these are the sums: divide by the number of runs": lambda log: [
-            sum(v) for v in _metrics(log, "test").values()
-        ],
-        "these are all the metrics: one mean for each method is asked for": lambda log: list(
-            _metrics(log, "test").values()
-        ),
-        "these are rounded: give all digits": lambda log: [round(m, 3) for m in figure_data(log)["means"]],
-    },
-    "pairs": {
-        "this is the number of rows": len,
-        "this is the number of final runs: two of them are a pair": lambda log: sum(
-            row["split"] == "test" for row in log
-        ),
-        "this counts the rows of one method, of both splits": lambda log: len(log) // 2,
-        "these are the seeds: their number is asked for": lambda log: sorted(
-            {row["seed"] for row in log if row["split"] == "test"}
-        ),
-        "this counts the seeds of both splits: those of the final runs are pairs": lambda log: len(
-            {row["seed"] for row in log}
-        ),
-        "this is the number of methods": lambda log: 2,
-    },
-    "difference": {
-        "this is the second method minus the first": lambda log: -figure_data(log)["difference"],
-        "this is without its sign": lambda log: abs(figure_data(log)["difference"]),
-        "this is of the validation runs": lambda log: (
-            -float(np.diff([np.mean(found) for found in _metrics(log, "validation").values()]).item())
-        ),
-        "this is in percentage points: a fraction is asked for": lambda log: 100 * figure_data(log)["difference"],
-        "these are all the differences: their mean is asked for": _differences,
-        "this is the median of the differences": lambda log: float(np.median(_differences(log))),
-        "this is rounded: give all digits": lambda log: round(figure_data(log)["difference"], 3),
-    },
-    "half_width": {
-        "the rows are paired in the order in which they stand: sort them by seed first": _unsorted,
-        "this treats the two methods as independent samples: use the paired differences": _independent,
-        "this is the whole width": lambda log: _half_width(log, 2),
-        "the factor t is missing: this is one standard error": lambda log: (
-            _spread(log) / figure_data(log)["pairs"] ** 0.5
-        ),
-        "this is the standard deviation alone: t and √n are missing": _spread,
-        "1.96 is for very many pairs: with a few, use Student's t": lambda log: (
-            1.96 * _spread(log) / figure_data(log)["pairs"] ** 0.5
-        ),
-        "this is in percentage points: a fraction is asked for": lambda log: _half_width(log, 100),
-        "this is the interval with both its ends: half its width is asked for": lambda log: [
-            figure_data(log)["difference"] + sign * figure_data(log)["half_width"] for sign in (-1, 1)
-        ],
-        "the standard deviation divides by n − 1 (ddof=1)": lambda log: (
-            figure_data(log)["half_width"] * ((figure_data(log)["pairs"] - 1) / figure_data(log)["pairs"]) ** 0.5
-        ),
-        "this is rounded: give all digits": lambda log: round(figure_data(log)["half_width"], 3),
-    },
-}
-
-
 def _with(name: str, make: Callable[[Log], Any]) -> Callable[[Log], dict[str, Any]]:
     """The right figure with one of its values made another way."""
     return lambda log: {**figure_data(log), name: make(log)}
@@ -373,9 +300,9 @@ FIGURE = Question(
     ),
     {"figure_data": figure_data},
     tuple(
-        Mistake(hint, "figure_data", _with(name, make))
-        for name, mistakes in _FIGURE_MISTAKES.items()
-        for hint, make in mistakes.items()
+        mistake
+        for item in KEYS[3:]
+        for mistake in TEXTS.mistakes(f"figure.{item}", "figure_data", "log", adapt=partial(_with, item))
     ),
 )
 
@@ -407,55 +334,17 @@ def evidence(replies: list[list[list[Reply]]]) -> dict[str, Any]:
 # ------------------------------------------------------------ lesson 9: choose
 
 
-def _log(metrics: Mapping[tuple[str, float, str], Sequence[float]]) -> Log:
-    """A run log: a row for each method, learning rate and split, and each seed."""
-    return [
-        {"method": method, "lr": lr, "split": split, "seed": seed, "metric": metric}
-        for (method, lr, split), found in metrics.items()
-        for seed, metric in enumerate(found)
-    ]
+def _log(metrics: Mapping[str, Sequence[float]]) -> Log:
+    """A run log from "method lr split": a row for each of them and each seed, whose metrics are given."""
+    log: Log = []
+    for run, found in metrics.items():
+        method, lr, split = run.split()
+        row = {"method": method, "lr": float(lr), "split": split}
+        log += [{**row, "seed": seed, "metric": metric} for seed, metric in enumerate(found)]
+    return log
 
 
-_LOGS = {
-    "a log of two methods, a and b, with one lucky seed": _log(
-        {
-            # one lucky seed at 0.001; the best on test is another one still; each method has a best of its own
-            ("a", 0.001, "validation"): (0.75, 0.99, 0.25),
-            ("a", 0.01, "validation"): (0.69, 0.80, 0.88),
-            ("a", 0.1, "validation"): (0.70, 0.71, 0.72),
-            ("b", 0.001, "validation"): (0.50, 0.51, 0.52),
-            ("b", 0.01, "validation"): (0.70, 0.71, 0.69),
-            ("b", 0.1, "validation"): (0.60, 0.82, 0.80),
-            ("a", 0.1, "test"): (0.95, 0.96, 0.97),
-            ("b", 0.001, "test"): (0.95, 0.96, 0.97),
-        }
-    ),
-    "a log with rows of the training set": _log(
-        {
-            ("averaged", 0.003, "validation"): (0.71, 0.72),
-            ("averaged", 0.03, "validation"): (0.74, 0.70),
-            ("averaged", 0.1, "validation"): (0.66, 0.60),
-            ("averaged", 0.003, "test"): (0.60, 0.61),
-            ("averaged", 0.03, "test"): (0.62, 0.63),
-            ("averaged", 0.1, "train"): (0.99, 0.99),
-            ("averaged", 0.003, "train"): (0.80, 0.80),
-        }
-    ),
-    "a log in which mean and median disagree": _log(
-        {
-            ("mgda", 0.01, "validation"): (0.40, 0.70, 0.71, 0.72, 0.41),
-            ("mgda", 0.1, "validation"): (0.64, 0.65, 0.66, 0.65, 0.65),
-            ("mgda", 0.3, "validation"): (0.60, 0.61, 0.62, 0.61, 0.61),
-        }
-    ),
-    "a log with more seeds at some learning rates than at others": _log(
-        {
-            ("ub", 0.001, "validation"): (0.60, 0.62, 0.61, 0.63, 0.60),
-            ("ub", 0.01, "validation"): (0.70, 0.72),
-            ("ub", 0.1, "validation"): (0.69, 0.68, 0.70),
-        }
-    ),
-}
+_LOGS = TEXTS.content["logs"]
 
 
 def _best(log: Log, score: Callable[[Sequence[float]], Any], largest: bool = True) -> dict[str, float]:
@@ -481,70 +370,19 @@ def _mean(log: Log) -> dict[str, float]:
     return _best(_on(log, "validation"), np.mean)
 
 
-_CHOOSE: dict[str, list[Callable[[Log], Any]]] = {
-    "the test rows had a part in it: they are for the end, when everything is chosen": [
-        lambda log: _best(log, np.mean),
-        lambda log: _best(_on(log, "validation", "test"), np.mean),
-    ],
-    "you chose on test: then test is no longer a test": [lambda log: _best(_on(log, "test"), np.mean)],
-    "the rows of the training set had a part in it: take split == 'validation', not split != 'test'": [
-        lambda log: _best(_on(log, "validation", "train"), np.mean)
-    ],
-    "the best single run is mostly luck: take the mean over the seeds first": [
-        lambda log: _best(_on(log, "validation"), max)
-    ],
-    "the worst single run decides here: take the mean over the seeds": [lambda log: _best(_on(log, "validation"), min)],
-    "the median decides here: the plan says the mean over the seeds": [
-        lambda log: _best(_on(log, "validation"), np.median)
-    ],
-    "the sum decides here, and grows with the number of seeds: take the mean": [
-        lambda log: _best(_on(log, "validation"), sum)
-    ],
-    "the last seed alone decides here: a later row has overwritten the one before": [
-        lambda log: _best(_on(log, "validation"), lambda found: found[-1])
-    ],
-    "the first seed alone decides here: take the mean over the seeds": [
-        lambda log: _best(_on(log, "validation"), lambda found: found[0])
-    ],
-    "this is the worst learning rate: a larger metric is better": [
-        lambda log: _best(_on(log, "validation"), np.mean, largest=False)
-    ],
-    "the last learning rate of the log wins here, whatever its metric is": [
-        lambda log: {row["method"]: row["lr"] for row in _on(log, "validation")}
-    ],
-    "each method has a best learning rate of its own": [_one_for_all],
-    "these are the best means; the learning rates that have them are asked for": [
-        lambda log: {
-            method: float(
-                np.mean([row["metric"] for row in _on(log, "validation") if (row["method"], row["lr"]) == pair])
-            )
-            for pair in _mean(log).items()
-            for method in pair[:1]
-        }
-    ],
-    "one method only is in the answer": [
-        lambda log: dict(list(_mean(log).items())[:1]),
-        lambda log: dict(list(_mean(log).items())[-1:]),
-    ],
-    "this is one learning rate: a dictionary {method: learning rate} is asked for": [
-        lambda log: next(iter(_mean(log).values())),
-        lambda log: list(_mean(log).values())[-1],
-    ],
-}
-
 LESSONS = (
-    function(
+    Question(
         "09.choose",
-        "choose",
-        _mean,
-        [Case("choose", (log,), shown=said) for said, log in _LOGS.items()],
+        "",
         "a dictionary {method: learning rate}",
-        _CHOOSE,
-        hints=(
-            "which rows may have a say, and what makes one learning rate better than another?",
-            "of the validation rows, for each method and learning rate, the mean over the seeds; then the largest",
-            "rates[method][lr] collects the metrics of the validation rows; max(rates[method], key=… their mean)",
+        (
+            Part(
+                "choose",
+                fixed([Case("choose", (_log(log),), shown=said) for said, log in TEXTS.content["logs"].items()]),
+            ),
         ),
-        praise="for every method the learning rate with the best mean over the seeds, on validation alone",
+        {"choose": _mean},
+        TEXTS.mistakes("choose", "choose", "log"),
+        **TEXTS.said("09.choose"),
     ),
 )

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, grad, tensor
-from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, function, variables
+from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, Texts, fixed
 
 Tape = list[list[Any]]
+TEXTS = Texts.beside(__file__, globals())
 
 
 def _local(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
@@ -84,54 +85,8 @@ def _as_products(entry: list[Any], values: list[float]) -> list[tuple[int, float
     return _local(["mul", *entry[1:]], values) if entry[0] == "add" else _local(entry, values)
 
 
-def _as_sums(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
-    return [(parent, 1.0) for parent, _ in _local(entry, values)]
-
-
-def _once(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
-    return list(dict(_local(entry, values)).items())
-
-
 def _all_nodes(output: int, last: int) -> Any:
     return range(last, -1, -1)
-
-
-def _sweep_mistakes() -> list[tuple[str, Callable[[Tape, list[float], int], list[float]]]]:
-    """Wrong sweeps by their hints; a hint may have several spellings."""
-    passed_early = (
-        "a node passes its gradient on before all of it has arrived, as the recursion does that gives 72 and 44"
-    )
-    last_wins = "when a node is used twice the last write wins: add the shares up"
-    overwrites = (
-        lambda old, share, place: share,
-        lambda old, share, place: share if place == 0 else old + share,
-        lambda old, share, place: share if place == 1 else old + share,
-    )
-    return [
-        (passed_early, _recursion(False)),
-        (passed_early, _recursion(True)),
-        *((last_wins, _wrong(add=add, nodes=nodes)) for add in overwrites for nodes in (_down, _all_nodes)),
-        ("x·x and x + x use x twice: both shares count", _wrong(local=_once)),
-        ("the tape is walked from the oldest node to the newest", _wrong(nodes=lambda out, last: range(out + 1))),
-        ("the tape is walked from the oldest node to the newest", _wrong(nodes=lambda out, last: range(last + 1))),
-        ("the derivative of a·b with respect to a is b, not a", _wrong(local=_own_factor)),
-        ("a sum passes the gradient on as it is: only a product multiplies it", _wrong(local=_as_products)),
-        (
-            "a product multiplies the gradient by the other factor: only a sum passes it on as it is",
-            _wrong(local=_as_sums),
-        ),
-        ("the gradient that has arrived at the node is left out of its shares", _wrong(passed=lambda gradient: 1.0)),
-        ("nothing is passed on: the derivative of the output with respect to itself is 1", _wrong(start=0.0)),
-        (
-            "the sweep starts at the last node of the tape; it should start at `output`",
-            lambda tape, values, output: sweep(tape, values, len(tape) - 1),
-        ),
-        ("these are the values of the nodes, not the derivatives", lambda tape, values, output: values),
-    ]
-
-
-def _down(output: int, last: int) -> Any:
-    return range(output, -1, -1)
 
 
 def _run(tape: Tape, rng: Rng) -> list[float]:
@@ -185,7 +140,7 @@ REUSE = Question(
         Part("computed nodes that are used more than once, and nodes that are not used", _diamonds, 2),
     ),
     {"sweep": sweep},
-    tuple(Mistake(hint, "sweep", model) for hint, model in _sweep_mistakes()),
+    TEXTS.mistakes("sweep", "sweep"),
 )
 
 
@@ -218,10 +173,6 @@ def _leak(kept: Callable[[Tape, int], bool]) -> Callable[..., list[list[float]]]
         return rows
 
     return model
-
-
-def _same_row(place: int) -> Callable[..., list[list[float]]]:
-    return lambda tape, values, losses: [two_losses(tape, values, losses)[place]] * len(losses)
 
 
 def _two_loss_tapes(rng: Rng) -> list[Case]:
@@ -261,34 +212,10 @@ LOSSES = Question(
     ),
     {"two_losses": two_losses},
     (
-        Mistake(
-            "gradients of computed nodes are kept from the first loss to the second (51 where 15 is right)",
-            "two_losses",
-            _leak(lambda tape, node: tape[node][0] != "input"),
-        ),
-        Mistake(
-            "the second row still holds the first loss's gradient: start the inputs from zero for every loss",
-            "two_losses",
-            _leak(lambda tape, node: tape[node][0] == "input"),
-        ),
-        Mistake(
-            "nothing is cleared between the losses: both the inputs' and the computed nodes' gradients leak",
-            "two_losses",
-            _leak(lambda tape, node: True),
-        ),
-        Mistake(
-            "every row is the gradient of the sum of the losses",
-            "two_losses",
-            lambda t, v, losses: [np.sum(two_losses(t, v, losses), axis=0)] * len(losses),
-        ),
-        Mistake("the rows are in the wrong order", "two_losses", lambda t, v, losses: two_losses(t, v, losses)[::-1]),
+        *TEXTS.mistakes("two_losses", "two_losses"),
         *(
-            Mistake(f"each row is the {which} loss's", "two_losses", _same_row(place))
-            for place, which in ((0, "first"), (1, "second"))
-        ),
-        *(
-            Mistake(f"each row is what a wrong sweep gives (question 2): {hint}", "two_losses", _rows(model))
-            for hint, model in _sweep_mistakes()
+            Mistake(f"each row is what a wrong sweep gives (question 2): {one.hint}", "two_losses", _rows(one.model))
+            for one in REUSE.mistakes
         ),
     ),
 )
@@ -296,62 +223,18 @@ LOSSES = Question(
 
 # Lesson 1: the diamond by hand, and the shares of a product
 
-BY_HAND = variables(
-    "01.by_hand",
-    {"at_d": "1 * 6", "at_c": "8 + at_d", "at_y": "at_c * 2", "at_x": "at_c * 3 + at_d"},
-    {
-        "at_d": {"8 is d itself: from a product each factor receives the gradient times the *other* factor": 8},
-        "at_c": {
-            "you left out the share that d passes to c: c is used twice": 8,
-            "the share that L passes to c is missing, or was overwritten by the last one: shares are added": "at_d",
-            "c has two shares: they are added, not multiplied": ["8 * at_d", 48],
-            "the share that L passes to c is the other factor, d, and not c itself": "6 + at_d",
-        },
-        "at_y": {
-            "y is multiplied by x in c, so its share is the gradient at c times x": "at_c * 3",
-            "this is the gradient at c as it is: c is a product, and multiplies it": "at_c",
-            "c passed its first share on before the second had come: that share is counted twice": "2 * (8 + 8 + 6)",
-            "3 is y itself: asked for is how L changes when y does": 3,
-        },
-        "at_x": {
-            "the share that d passes to x is missing, or was overwritten by the last one: shares are added": "at_c * 3",
-            "the share that c passes to x is missing: x is used twice": "at_d",
-            "c passed its first share on before the second had come: that share is counted twice": "3 * 8 + 3 * 14 + 6",
-            "x is multiplied by y in c, so that share is the gradient at c times y": "at_c * 2 + at_d",
-            "2 is x itself: asked for is how L changes when x does": 2,
-        },
-    },
-    hints=(
-        "draw the five boxes, and beside each arrow write the share that goes back along it",
-        "a sum passes its gradient on to both, a product multiplies it by the other factor; then add what arrives",
-        "∂L/∂c = d + ∂L/∂d, ∂L/∂y = x ∂L/∂c, ∂L/∂x = y ∂L/∂c + ∂L/∂d",
-    ),
-    praise="c was complete (14) before it passed anything on, and so 28 and 48 come out",
+_MUL_CASES = fixed(
+    [Case("mul_backward", numbers) for numbers in ((1.0, 2.0, 3.0), (14.0, 2.0, 3.0), (-0.5, 4.0, 0.25))]
 )
 
-MUL = function(
+_MUL = Question(
     "01.mul",
-    "mul_backward",
-    lambda g, x, y: (g * y, g * x),
-    [(1.0, 2.0, 3.0), (14.0, 2.0, 3.0), (-0.5, 4.0, 0.25)],
+    "",
     "two shares, (share for x, share for y)",
-    {
-        "the two are exchanged: when x grows by a little, z grows by y times that": lambda g, x, y: (g * x, g * y),
-        "you left out g: a share is the gradient at z times the slope": lambda g, x, y: (y, x),
-        "this is the share of a sum, which passes g on as it is": lambda g, x, y: (g, g),
-        "that is g times z itself; the slope of z = x·y has only one of the factors": lambda g, x, y: (
-            g * x * y,
-            g * x * y,
-        ),
-        "the gradient and the slope are multiplied, not added": lambda g, x, y: (g + y, g + x),
-    },
-    items={"the share for x": 0, "the share for y": 1},
-    hints=(
-        "what does z = x·y become when x grows by a little, and y stays?",
-        "the slope of z in the direction of x, times the gradient that arrives at z; and the same for y",
-        "with respect to x the slope of x·y is y, and with respect to y it is x",
-    ),
-    praise="the share for x is g·y, and for y it is g·x",
+    (Part("the share for x", _MUL_CASES, item=0), Part("the share for y", _MUL_CASES, item=1)),
+    {"mul_backward": lambda g, x, y: (g * y, g * x)},
+    TEXTS.mistakes("mul_backward", "mul_backward", "g, x, y"),
+    **TEXTS.said("01.mul"),
 )
 
 
@@ -388,76 +271,40 @@ def _per_task(losses: list[Tensor], parameter: Tensor) -> list[Any]:
     return [grad(loss, [parameter])[0] for loss in losses]
 
 
-def _backward(clear: str, copied: bool) -> Callable[[list[Tensor], Tensor], list[Any]]:
-    """loss.backward() for every loss, with `.grad` cleared "never", "once" before all, or "always"."""
-
-    def answer(losses: list[Tensor], parameter: Tensor) -> list[Any]:
-        gradients: list[Any] = []
-        for number, loss in enumerate(losses):
-            if clear == "always" or (clear == "once" and number == 0):
-                parameter.grad = None
-            loss.backward()
-            gradients.append(np.copy(parameter.grad) if copied else parameter.grad)  # type: ignore[arg-type]
-        return gradients
-
-    return answer
+def _backward(losses: list[Tensor], parameter: Tensor, clear: str, copied: bool) -> list[Any]:
+    """loss.backward() for every loss, with `.grad` cleared "never", or "once" before all."""
+    gradients: list[Any] = []
+    if clear == "once":
+        parameter.grad = None
+    for loss in losses:
+        loss.backward()
+        gradients.append(np.copy(parameter.grad) if copied else parameter.grad)  # type: ignore[arg-type]
+    return gradients
 
 
 def _grad_is_kept(case: Case, reply: Reply, right: Reply) -> str:
     return "" if reply.value["kept"] else "parameter.grad is not what it was before: put it back, or do not touch it"
 
 
-_ADDS_UP = "every gradient contains those before it: .grad adds up, so 51 comes out for 15"
+_PER_TASK_CASES = fixed(
+    [
+        Case("per_task_gradients", (1,), shown="w = 2, z = 3w and the losses z² and 5z"),
+        Case("per_task_gradients", (2,), shown="θ = (1, −2, ½) with 7 in .grad, and three losses of it"),
+    ]
+)
 
-PER_TASK = Question(
+_PER_TASK = Question(
     "03.per_task",
     "",
     "a list with one array for each loss (tm.grad returns a list: take its [0])",
-    tuple(
-        Part(
-            name,
-            lambda rng: [
-                Case("per_task_gradients", (1,), shown="w = 2, z = 3w and the losses z² and 5z"),
-                Case("per_task_gradients", (2,), shown="θ = (1, −2, ½) with 7 in .grad, and three losses of it"),
-            ],
-            item=item,
-            problem=problem,
-        )
-        for name, item, problem in (("the gradients", "gradients", None), (".grad afterwards", "kept", _grad_is_kept))
+    (
+        Part("the gradients", _PER_TASK_CASES, item="gradients"),
+        Part(".grad afterwards", _PER_TASK_CASES, item="kept", problem=_grad_is_kept),
     ),
     {"per_task_gradients": _with_problem(_per_task)},
-    tuple(
-        Mistake(hint, "per_task_gradients", _with_problem(model))
-        for hint, model in (
-            (_ADDS_UP, _backward("never", True)),
-            (_ADDS_UP, _backward("never", False)),
-            (_ADDS_UP, _backward("once", True)),
-            (_ADDS_UP, _backward("once", False)),
-            (
-                "all of them are the gradient of the sum: each sweep starts at one loss",
-                lambda losses, parameter: [grad(losses, [parameter])[0] for _ in losses],
-            ),
-            (
-                "these are divided by the number of tasks: a loss has its own gradient, whole",
-                lambda losses, parameter: [g / len(losses) for g in _per_task(losses, parameter)],
-            ),
-            (
-                "these are differences between one gradient and the next",
-                lambda losses, parameter: list(np.diff(_per_task(losses, parameter), axis=0, prepend=0)),
-            ),
-            (
-                "each of them is the first loss's gradient",
-                lambda losses, parameter: [_per_task(losses, parameter)[0] for _ in losses],
-            ),
-        )
-    ),
-    hints=(
-        "for w = 2, z = 3w and the losses z² and 5z, what does your function return, and what should it?",
-        "either one tm.grad for each loss, or backward with .grad put aside, cleared before each loss, and put back",
-        "tm.grad(loss, [parameter])[0] touches no .grad and starts at one loss",
-    ),
-    praise="each loss has its own gradient, and .grad is as it was",
+    TEXTS.mistakes("per_task_gradients", "per_task_gradients", "losses, parameter", adapt=_with_problem),
     adapt=_with_problem,
+    **TEXTS.said("03.per_task"),
 )
 
-LESSONS = (BY_HAND, MUL, PER_TASK)
+LESSONS = (*TEXTS.by_hand().values(), _MUL, _PER_TASK)
