@@ -28,6 +28,7 @@ FLOORS = [
     ["steps"],
     ["problems"],
     ["tracing"],
+    ["conformance"],
     ["data"],
     ["lab", "systems"],
     ["course"],

@@ -20,6 +20,7 @@ from tinymtl.autodiff.ops import (
     where,
 )
 from tinymtl.autodiff.tensor import Tensor, grad, no_grad, tensor
+from tinymtl.conformance import check_strategy
 from tinymtl.hull import MinNorm, min_norm
 from tinymtl.nn import (
     SharedBottom,
@@ -72,6 +73,7 @@ __all__ = [
     "Turns",
     "Update",
     "binary_cross_entropy_with_logits",
+    "check_strategy",
     "concatenate",
     "course",
     "cross_entropy",

@@ -251,7 +251,7 @@ def clipped_together(rule: Optimizer, gradients: Sequence[Array]) -> tuple[Optim
 
     They are clipped by their joint norm: an update by itself would clip its part by that part's norm alone.
     """
-    if not isinstance(rule, SGD | Adam) or rule.clip_norm is None or len(gradients) < 2:
+    if len(gradients) < 2 or not isinstance(rule, SGD | Adam) or rule.clip_norm is None:
         return rule, gradients
     plain = copy.copy(rule)
     plain.clip_norm = None
@@ -282,6 +282,8 @@ def clipped(gradients: Sequence[Array], clip_norm: float) -> list[Array]:
 
 #: The rules above: their updates check everything before they change anything.
 RULES = (SGD, Adam, AdamW)
+#: What they remember, which can be copied as a whole.
+RULE_MEMORIES = (SGDMemory, AdamMemory)
 
 
 # The rules on one array, in place. On a GPU each is one launch.

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinymtl.autodiff import Tensor, record, sweep
+from tinymtl.autodiff.tensor import is_recording
 from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.functional import filled, inner_products, sum_rows
@@ -115,6 +116,11 @@ class SeparateHeads:
             raise type(error)(f"task {task.name!r}: {error}") from error
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise TypeError(f"task {task.name!r}: its loss must return a scalar Tensor, not {loss!r}")
+        if not loss.requires_grad and is_recording():
+            raise ValueError(
+                f"task {task.name!r}: its loss depends on no parameter that is trained (detached, or computed by "
+                "NumPy, in the head or in the loss?)"
+            )
         return loss if loss.ndim == 0 else loss.reshape(())
 
     def _side_by_side(self, losses: list[Tensor]) -> Tensor:
@@ -173,13 +179,14 @@ class StackedHeads:
         self.rows = Tensor(values, requires_grad=True)
         self.rows.edges = [edge for k in range(len(tasks)) for edge in self._edges(k)]  # to the heads' own parameters
         self.leaves = frozenset([self.rows])
-        self._made_with = list(tasks)
+        heads = [_linear(task) for task in tasks]
+        self._made_with = [(task, head, head.weight, head.bias) for task, head in zip(tasks, heads, strict=True)]
         self._index: dict[tuple[int, ...], Array] = {}
 
     def check_whole(self) -> None:
         """Raise a ValueError if a task or its head's parameters were exchanged since the heads were stacked."""
-        for task, made_with, own in zip(self.tasks, self._made_with, self.layout.head_parameters, strict=True):
-            if task is not made_with or [*task.head.parameters()][0] is not own[0]:
+        for task, (made_with, head, weight, bias) in zip(self.tasks, self._made_with, strict=True):
+            if task is not made_with or head.weight is not weight or head.bias is not bias:
                 raise ValueError(f"the task {made_with.name!r} or its head was exchanged: make the model anew")
 
     def _edges(self, k: int) -> list[tuple[Tensor, Callable[[Array], Array]]]:

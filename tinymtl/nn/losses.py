@@ -272,6 +272,8 @@ def loss_of_labelled(loss: Callable[..., Tensor], prediction: Tensor, target: Ar
         if len(rows) < (share > 0).sum():
             raise ValueError("a row is labelled in part; a loss of your own gets whole rows: label all of it, or none")
         prediction, target = prediction[rows], target[rows]
+    if target is None:  # an analytic problem's
+        return loss(prediction, None)
     return loss(prediction, _beside(target, prediction.data) if isinstance(prediction, Tensor) else target)
 
 

@@ -161,6 +161,7 @@ class SharedBottom:
             if self.separate_because is None
             else SeparateHeads(self.tasks, self.layout, self.passes)
         )
+        self._known = self.heads.leaves.union(parameters)
         self.generators = [g for _, module in self._modules() for g in module.generators()]
         #: What the modules keep but do not learn, by path: "trunk/layers.1.running_mean".
         self.buffers = {f"{name}/{path}": b for name, module in self._modules() for path, b in held(module, Buffer)}
@@ -179,7 +180,8 @@ class SharedBottom:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("layout", "vector", "heads", "generators", "buffers")  # made again: a copy has a vector of its own
+        # these are made again: a copy has a vector of its own
+        derived = ("layout", "vector", "heads", "generators", "buffers", "_known")
         return {key: value for key, value in vars(self).items() if key not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -279,7 +281,7 @@ class SharedBottom:
         A ValueError if they reach a parameter that is not the model's: it would never be trained.
         """
         found = sweep([outputs], [seed], (), self.heads.leaves)
-        for leaf in found:
+        for leaf in found if not self._known.issuperset(found) else ():
             if isinstance(leaf, Parameter) and leaf.owner is not self.layout:
                 raise ValueError(
                     f"the losses depend on a parameter of shape {leaf.shape} that is not among the model's: a module "

@@ -48,6 +48,7 @@ class Averaged(LossWeighted):
         w = _read_weights(model, weights)
         self.reduction = choose("reduction", reduction, ("mean", "sum"))
         self.weights = w / w.sum() if reduction == "mean" else w
+        self.equivariant = weights is None or isinstance(weights, Mapping)  # else they go by the tasks' places
 
     def weigh(self, L: Array) -> Array:
         """wₖ / Σ wₖ, or wₖ; the sum is over the tasks that have a label in this batch."""

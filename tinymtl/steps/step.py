@@ -17,7 +17,7 @@ from tinymtl.hull import MinNorm
 from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.mode import is_training, training
 from tinymtl.nn.shared_bottom import BeforeForward, Passes, SharedBottom
-from tinymtl.optim import RULES, Optimizer, clipped_together
+from tinymtl.optim import RULE_MEMORIES, RULES, Optimizer, clipped_together
 from tinymtl.steps.memory import arrays_in, from_arrays, kept, put_back, step_in_path, to_arrays
 
 
@@ -160,6 +160,8 @@ class Step:
     optimizer : optimizer rule
     """
 
+    #: Whether it claims that the order in which the tasks are given changes nothing.
+    equivariant = True
     one_update = True  #: Whether all tasks move together, once per minibatch.
 
     def __init__(self, model: SharedBottom, optimizer: Optimizer):
@@ -418,7 +420,8 @@ class _Before:
         if self.vector is None:
             self.vector = step.model.vector.data.copy()
         if memory in self.names and memory not in self.parts:
-            self.parts[memory] = kept(step.memory[memory])
+            part = step.memory[memory]
+            self.parts[memory] = part.copy() if isinstance(part, RULE_MEMORIES) else kept(part)
 
     def restore(self, step: Step) -> None:
         """Put everything back."""
@@ -428,5 +431,5 @@ class _Before:
         for name in [name for name in step.memory if name not in self.names]:
             del step.memory[name]
         for name, saved in self.parts.items():
-            step.memory[name] = put_back(step.memory[name], saved)
+            step.memory[name] = saved if isinstance(saved, RULE_MEMORIES) else put_back(step.memory[name], saved)
         self.forward.restore()

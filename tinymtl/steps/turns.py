@@ -22,6 +22,7 @@ class Turns(Step):
     Cost: a trunk forward per group, a trunk backward per owner, K head backwards.
     """
 
+    equivariant = False
     one_update = False
     reduction = "sum"  #: A group's loss is the "sum" of its tasks' losses, or their "mean".
 
@@ -55,7 +56,7 @@ class Turns(Step):
             yield "forward", now
 
             weight = 1 / len(group) if self.reduction == "mean" else 1.0
-            now.weights = np.full(len(now.group), weight)
+            now.weights = filled(np, len(now.group), weight, np.float64)
             turn = []  # of each owner, the trunk's and its heads': memory's name, part of the vector, gradient
             for (owner, tasks), loss in zip(owners.items(), L, strict=True):
                 found = model.sweep(loss, filled(xp, loss.size, weight, loss.dtype))
