@@ -51,6 +51,16 @@ class Layout:
             start = stop
         return whole
 
+    def frozen(self) -> list[slice]:
+        """The parts of the parameters that require no gradient."""
+        found, start = [], 0
+        for parameter in self.parameters:
+            stop = start + parameter.size
+            if not parameter.requires_grad:
+                found.append(slice(start, stop))
+            start = stop
+        return found
+
 
 def flatten(parameters: Sequence[Parameter], found: Mapping[Tensor, Array]) -> list[Array]:
     """Each parameter's gradient in `found` as a flat array; zeros for a parameter that is not there."""

@@ -161,6 +161,7 @@ class SharedBottom:
             if self.separate_because is None
             else SeparateHeads(self.tasks, self.layout, self.passes)
         )
+        self.frozen: list[slice] = []
         self._known = self.heads.leaves.union(parameters)
         self.generators = [g for _, module in self._modules() for g in module.generators()]
         #: What the modules keep but do not learn, by path: "trunk/layers.1.running_mean".
@@ -262,15 +263,28 @@ class SharedBottom:
     # ------------------------------------------------------------ parameters and gradients
 
     def check_whole(self) -> None:
-        """Raise a ValueError if a parameter was exchanged since the model was made, or belongs to another model now."""
-        layout = self.layout
+        """Look at every parameter before a step: whether it is still the model's, and whether it is to be trained.
+
+        Raises a ValueError if one was exchanged since the model was made, or belongs to another model now.
+        """
+        layout, trained = self.layout, True
         for parameter in layout.parameters:
+            trained = trained and parameter.requires_grad
             if parameter.owner is not layout:
                 raise ValueError(
                     f"the parameter {self._path_of(parameter)} belongs to another SharedBottom by now: "
                     "train that one, or give each model modules of its own"
                 )
         self.heads.check_whole()
+        #: Where parameters stand that require no gradient: no step touches them.
+        self.frozen = [] if trained else layout.frozen()
+        if not trained and not any(p.requires_grad for p in layout.trunk_parameters):
+            for name, head in zip(self.task_names, layout.head_parameters, strict=True):
+                if not any(p.requires_grad for p in head):
+                    raise ValueError(
+                        f"task {name!r}: its loss reaches no parameter that is trained, since the trunk and its head "
+                        "are frozen: set requires_grad = True, or leave the task out"
+                    )
 
     def _path_of(self, parameter: Parameter) -> str:
         return next((key for key, known in self._named() if known is parameter), f"of shape {parameter.shape}")

@@ -255,41 +255,46 @@ class Step:
 
     # ------------------------------------------------------------ what the templates use
 
-    def move(self, *moves: tuple[str, slice, Array]) -> None:
+    def move(self, *moves: tuple[str, slice, Array], still: Sequence[slice] = ()) -> None:
         """Let the optimizer update parts of the model's vector: (its memory's name, the part, the gradient) for each.
 
-        The parts are those of one gradient: a rule with `clip_norm` takes the norm of all of them together.
+        The parts are those of one gradient: a rule with `clip_norm` takes the norm of all of them together. What
+        lies in `still`, and every parameter that requires no gradient, stays as it is, and so does what the memory
+        keeps of it: a momentum or a weight decay would move it though its gradient is 0.
         """
-        rule, gradients = clipped_together(self.optimizer, [gradient for _, _, gradient in moves])
-        for (memory, part, _), gradient in zip(moves, gradients, strict=True):
-            vectors = [Tensor(self.model.vector.data[part])]
+        still = [*self.model.frozen, *still]
+        gradients = [gradient for _, _, gradient in moves]
+        inside = [_overlaps(still, part) for _, part, _ in moves]
+        for i, stays in enumerate(inside):
+            if stays:
+                gradients[i] = gradients[i].copy()
+                for place in stays:
+                    gradients[i][place] = 0
+        rule, clipped = clipped_together(self.optimizer, gradients)
+        for (memory, part, _), gradient, stays in zip(moves, clipped, inside, strict=True):
+            values = self.model.vector.data[part]
             if self._copies and self._before is not None:
                 self._before.keep(self, memory)
             if memory not in self.memory:
-                self.memory[memory] = self.optimizer.init(vectors)
-            rule.update(vectors, [gradient], self.memory[memory])
+                self.memory[memory] = self.optimizer.init([Tensor(values)])
+            before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values, stays)}
+            rule.update([Tensor(values)], [gradient], self.memory[memory])
+            for path, array in self._alike(memory, values, stays):
+                for i, place in enumerate(stays):
+                    array[place] = before[path][i] if path in before else 0  # new memories begin at rest
+
+    def _alike(self, memory: str, values: Array, stays: Sequence[slice]) -> list[tuple[str, Array]]:
+        """The parameters and every array of a memory that lies like them; nothing if nothing of them stays."""
+        if not stays:
+            return []
+        found = [(path, a) for path, a in arrays_in(self.memory[memory], memory) if a.shape == values.shape]
+        return [*found, ("the parameters", values)]
 
     def move_all(self, gradient: Array, group: Sequence[int]) -> None:
-        """`move` of all parameters at once; the heads of tasks that are not in `group` stay, with their memories.
-
-        Their part of the gradient is 0, but a momentum or a weight decay would move them all the same.
-        """
-        whole = slice(0, gradient.size)
-        if len(group) == len(self.model.tasks):
-            self.move(("all", whole, gradient))
-            return
-        absent = [part for k, part in enumerate(self.model.layout.heads) if k not in group]
-        vector = self.model.vector.data
-
-        def flat_arrays() -> dict[str, Array]:
-            memory = dict(arrays_in(self.memory.get("all"), "all"))
-            return {path: a for path, a in memory.items() if a.shape == vector.shape} | {"the parameters": vector}
-
-        before = {path: [a[part].copy() for part in absent] for path, a in flat_arrays().items()}
-        self.move(("all", whole, gradient))
-        for path, array in flat_arrays().items():
-            for i, part in enumerate(absent):
-                array[part] = before[path][i] if path in before else 0  # new memories begin at rest
+        """`move` of all parameters at once; the heads of tasks that are not in `group` stay."""
+        heads = self.model.layout.heads
+        absent = () if len(group) == len(heads) else [part for k, part in enumerate(heads) if k not in group]
+        self.move(("all", slice(0, gradient.size), gradient), still=absent)
 
     def require_trunk(self, why: str, instead: str) -> None:
         """Raise a ValueError if the trunk has no parameters for the tasks to share."""
@@ -306,7 +311,7 @@ class Step:
         """Z; a ValueError if the trunk has parameters but Z does not depend on them."""
         model = self.model
         z = model.represent(batch.x)
-        if not z.requires_grad and model.layout.trunk.stop:
+        if not z.requires_grad and any(p.requires_grad for p in model.layout.trunk_parameters):
             raise ValueError(
                 "the trunk's output depends on none of its parameters (detached, or computed by NumPy?): "
                 "it would not learn; nothing was updated"
@@ -359,6 +364,12 @@ def _in_task_order(parts: Sequence[tuple[Sequence[int], Any]], tasks: int) -> An
 def head_memory(model: SharedBottom, task: int) -> str:
     """The name of the optimizer's memory for one head."""
     return f"head of {model.task_names[task]}"
+
+
+def _overlaps(places: Sequence[slice], part: slice) -> list[slice]:
+    """What of `places` lies in `part`, counted from its start."""
+    cut = [(max(p.start, part.start), min(p.stop, part.stop)) for p in places] if places else []
+    return [slice(start - part.start, stop - part.start) for start, stop in cut if start < stop]
 
 
 def is_optimizers(name: str) -> bool:

@@ -84,7 +84,10 @@ class GradientWeighted(Step):
         now.gram, losses = self._fetch(g.gram(), L)
         yield "gram", now
 
-        now.solution, w = self._solve(now.gram, losses)
+        if self.at == "θ" and not Z.requires_grad:  # a frozen trunk: there is nothing to weigh, the heads train
+            now.solution, w = None, np.full(len(L), 1 / len(L))
+        else:
+            now.solution, w = self._solve(now.gram, losses)
         now.weights = w
         v = g.combine(w)  # Σ wₖ gₖ
         if self.at == "θ":
