@@ -137,7 +137,7 @@ def _still(turn: Turn) -> str:
 
 
 def _aim(trace: Record, turn: Turn, names: list[str]) -> str:
-    """What v does to every loss to first order, through the trunk: gₖ·v where gradients are weighed, its sign on θ."""
+    """What v does to every loss to first order, through the trunk: gₖ·v as gradients are weighed, its sign on θ."""
     at = turn.gram_measured @ turn.weights
     length = np.sqrt(max(float(turn.weights @ at), 0.0))
     norms = np.sqrt(turn.gram_measured.diagonal())

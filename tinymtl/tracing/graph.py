@@ -25,7 +25,7 @@ Point = tuple[float, float]
 def draw(tensor: Tensor, **names: Tensor) -> Picture:
     """The graph of `tensor`: value and gradient in every box, and the operations in the order of the sweep.
 
-    The gradients are those of `tensor` (of the sum of its elements where it has several), from a sweep that leaves
+    The gradients are those of `tensor` (of the sum of its elements if it has several), from a sweep that leaves
     every `.grad` as it is. Numbers and arrays that require no gradient are not part of a graph and have no box.
     Of more than 60 tensors, the 8 that a sweep meets first and the 8 that it meets last are drawn, and a box says
     how many lie between.
@@ -167,7 +167,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
-    """Left to right where that is not too wide, otherwise from the top to the bottom."""
+    """Left to right if that is not too wide, otherwise from the top to the bottom."""
     layers = Layers(len(nodes), edges)
     width = max([120.0, *(_needs(node) for node in nodes)])
     across = (max(layers.depth) + 1) * (width + 46) <= 1150
@@ -176,8 +176,8 @@ def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
     low, high = min(middles), max(middles)
 
     def centre(layer: float, place: float) -> Point:
-        along, beside = 20 + layer * step, 20 + (place - low) * side
-        return (along + width / 2, beside + HEIGHT / 2) if across else (beside + width / 2, along + HEIGHT / 2)
+        along, sideways = 20 + layer * step, 20 + (place - low) * side
+        return (along + width / 2, sideways + HEIGHT / 2) if across else (sideways + width / 2, along + HEIGHT / 2)
 
     shapes = []
     for parent, child in edges:

@@ -13,7 +13,7 @@ class Layers:
     Parameters
     ----------
     count : int
-    edges : (parent, child) pairs without a cycle, where every parent has the smaller number
+    edges : (parent, child) pairs without a cycle; every parent has the smaller number
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them: short, exact where they are exact."""
+"""Numbers and names as a reader wants them: short, and exact if they are exact."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def signed(value: float, noise: float = 0.0) -> str:
 
 
 def degrees(angle: float) -> str:
-    """An angle for reading: whole degrees, more places where the rounding would say 0°, 90° or 180° of another angle.
+    """An angle for reading: whole degrees, more places if rounding would say 0°, 90° or 180° of another angle.
 
     >>> degrees(135.00000000001), degrees(89.7), degrees(90.0)
     ('135°', '89.7°', '90°')
@@ -82,7 +82,7 @@ def degrees(angle: float) -> str:
 
 
 def vector(values: Sequence[float]) -> str:
-    """(6/13, −4/13): fractions where all the numbers are exact, decimals otherwise.
+    """(6/13, −4/13): fractions if all the numbers are exact, decimals otherwise.
 
     >>> vector([6 / 13, -4 / 13]), vector([0.0, 1 / 3, 2**0.5])
     ('(6/13, −4/13)', '(0, 0.3333, 1.414)')

@@ -73,15 +73,15 @@ def _arrows(turn: Turn, names: list[str]) -> tuple[list[str], float]:
     for k, name in enumerate(labels):
         tip = place(points[k])
         shapes.append(line(*origin, *tip, OKABE_ITO[k], head=True, stroke_width=2.5))
-        shapes += _beside(origin, tip, name, short(_length(points[k]), 3), OKABE_ITO[k])
+        shapes += _at_tip(origin, tip, name, short(_length(points[k]), 3), OKABE_ITO[k])
     alone = np.count_nonzero(turn.weights) == 1  # then v is a gradient, or a multiple of one
     if not alone and _length(v) > 1e-6 * longest:
         shapes.append(line(*origin, *place(v), INK, head=True, stroke_width=2.5))
-        if (np.abs(points @ v) > 0.97 * np.hypot(*points.T) * _length(v)).any():  # beside the shaft: a head is near
+        if (np.abs(points @ v) > 0.97 * np.hypot(*points.T) * _length(v)).any():  # next to the shaft: a head is near
             x, y = place(v / 2)
             shapes += [label(x + 8, y, f"v {short(_length(v), 3)}", font_weight="bold")]
         else:
-            shapes += _beside(origin, place(v), "v", short(_length(v), 3), INK)
+            shapes += _at_tip(origin, place(v), "v", short(_length(v), 3), INK)
     shapes.append(f'<circle cx="{px(origin[0])}" cy="{px(origin[1])}" r="3.5" fill="{INK}"/>')
     return shapes, TOP + 36 + (high[1] - low[1]) * scale + 40
 
@@ -127,7 +127,7 @@ def _arc(turn: Turn, origin: Point, a: Point, b: Point) -> list[str]:
     return [path(f"M{px(x0, y0)}A{px(radius, radius)} 0 0 {clockwise} {px(x1, y1)}", PALE)]
 
 
-def _beside(start: Point, end: Point, name: str, length: str, colour: str) -> list[str]:
+def _at_tip(start: Point, end: Point, name: str, length: str, colour: str) -> list[str]:
     """A name and a length just beyond an arrow's head."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     reach = math.hypot(dx, dy) or 1.0
@@ -142,7 +142,7 @@ def _beside(start: Point, end: Point, name: str, length: str, colour: str) -> li
 
 
 def _cosines(turn: Turn, names: list[str]) -> tuple[list[str], float]:
-    """The cosine of every pair: blue where two tasks agree, orange where they pull against each other."""
+    """The cosine of every pair: blue if the two tasks agree, orange if they pull against each other."""
     shapes = _title(12, f"Cosines of the gradients on {turn.space}", "blue: the same way; orange: against each other")
     words = [[_hundredths(c) for c in row] for row in turn.cosines.tolist()]
     table, bottom = _checks(12, LEFT - 36, names, names, np.nan_to_num(turn.cosines), words)
@@ -157,7 +157,7 @@ def _hundredths(cosine: float) -> str:
 def _checks(
     x0: float, width: float, rows: list[str], columns: list[str], strength: Array, words: list[list[str]]
 ) -> tuple[list[str], float]:
-    """Coloured squares, blue for a strength up to 1 and orange down to −1, with words in them where there are few."""
+    """Coloured squares, blue for a strength up to 1 and orange down to −1, with words in them if there are few."""
     shapes: list[str] = []
     few = _few(strength)
     rows, columns = [shorten(row, 18) for row in rows], [shorten(column, 10) for column in columns]
@@ -220,8 +220,8 @@ def _bars(trace: Record, turn: Turn, names: list[str]) -> tuple[list[str], float
         actual = float(turn.actual[k])
         words = signed(actual, float(turn.noise[k]))
         end = zero + finite[1, k] * scale
-        beside, anchor = (-5, "end") if actual < 0 else (5, "start")
-        shapes.append(label(end + beside, y + row * 0.65 + 5, words, anchor, font_size=11))
+        away, anchor = (-5, "end") if actual < 0 else (5, "start")
+        shapes.append(label(end + away, y + row * 0.65 + 5, words, anchor, font_size=11))
     shapes.append(line(zero, top, zero, top + len(names) * row, INK))
     return shapes, top + len(names) * row
 

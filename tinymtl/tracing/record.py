@@ -42,7 +42,7 @@ class Turn:
     v_z, v : flat arrays
         Σ weightₖ ∇_Z Lₖ, measured; and the gradient that the step gave to the optimizer for θ.
     descent : (K,)
-        gₖ·v on θ. A short enough step along −v lowers loss k through the trunk where this is positive.
+        gₖ·v on θ. A short enough step along −v lowers loss k through the trunk if this is positive.
     predicted_trunk, predicted_head : (K,)
         ∇_θ Lₖ·Δθ and ∇_φₖ Lₖ·Δφₖ with the displacements that the optimizer really made: the change of each loss
         to first order, through the trunk and through the task's own head. For plain SGD the first is −η gₖ·v.
@@ -156,7 +156,7 @@ class Record:
     ----------
     strategy, optimizer : str
     learning_rate : float or None
-        η for plain SGD, where the trunk moves by −η v; None for other rules.
+        η for plain SGD, with which the trunk moves by −η v; None for other rules.
     task_names : list of str
     x_shape : tuple or None
         The batch's; None for an analytic problem.
@@ -166,7 +166,7 @@ class Record:
     losses : (K,)
         As the step reports them: each just before its own update.
     weights, min_norm
-        As the step reports them; None where it has none.
+        As the step reports them; None if it has none.
     trunk_forwards, trunk_backwards, head_backwards : int
         The step's own passes, without the measurement's.
     turns : list of Turn
