@@ -9,6 +9,7 @@ from tests.course.test_study import rows
 from tinymtl.course import ASSIGNMENTS, points
 from tinymtl.course.answers.interval import verdict
 from tinymtl.course.answers.study import _best, _log, evidence
+from tinymtl.course.answers.weights import _SOLVED
 from tinymtl.course.lessons.checks import find
 from tinymtl.course.lessons.checks import verdict as said
 from tinymtl.course.question import Reply
@@ -63,3 +64,10 @@ def test_any_of_equally_short_gradients_gets_the_hint():
             return np.eye(len(G))[k if len(G) == 5 else G.diagonal().argmin()]
 
         assert "the shortest gradient alone" in said(find("05.solver"), shortest)
+
+
+def test_which_weight_is_the_most_negative_is_no_tie():
+    """Answers that drop the most negative weight first must drop the same one on every processor."""
+    for gram in _SOLVED:
+        raw = np.sort(np.linalg.pinv(gram) @ np.ones(len(gram)))
+        assert raw[1] > 0 or raw[1] - raw[0] > 0.1 * abs(raw[0]) or len(gram) == 2

@@ -339,7 +339,7 @@ _SOLVED = (
     _gram((2, 0, 0), (0, 2, 0), (1.5, 1.5, 0.1)),  # the third gets nothing
     _gram((1, 0, 0), (2, 0, -1), (-1, -1, 3)),  # (6, 0, 1)/7: two weights are negative at first, one comes back
     _gram((0, -1, 0), (2, 0, -1), (-1, -2, 0)),  # (5, 1, 0)/6
-    _gram((-2, 0, 0), (0, 0, 1), (3, -1, 3)),  # (1, 4, 0)/5: so does one that was the most negative
+    _gram((-2, 0, 0), (0, 0, 1), (3, -1, 4)),  # (1, 4, 0)/5: so does one that was the most negative
     _gram((-4, 1, 1), (6, 1, 1)),
     _drawn((1, 1, 1, 1, 1), seed=3),
     _drawn((1, 5, 30, 200), seed=4),
