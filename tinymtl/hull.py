@@ -211,7 +211,11 @@ SOLVERS: dict[str, Callable[[Array], MinNorm]] = {
 
 
 def min_norm(
-    gradients: Array | Sequence[Any] | None = None, *, gram: Array | None = None, solver: str = "active-set"
+    gradients: Array | Sequence[Any] | None = None,
+    *,
+    gram: Array | None = None,
+    solver: str = "active-set",
+    floor: float = 0.0,
 ) -> MinNorm:
     """The shortest vector in the convex hull of K gradients, from the gradients or from their Gram matrix.
 
@@ -225,6 +229,9 @@ def min_norm(
         "active-set" (default): exact, any K; one or two gradients take the closed form.
         "closed-form": exact, K = 2. "frank-wolfe": iterative, stops at a gap of 1e-6 · minₖ‖gₖ‖² or after
         10 000 rounds.
+    floor : float, default 0.0
+        The least weight that a gradient may have, up to 1/K: the shortest Σ αₖgₖ with αₖ ≥ floor, Σ αₖ = 1. The gap is
+        then over these weights.
 
     Returns
     -------
@@ -235,7 +242,7 @@ def min_norm(
     ------
     ValueError
         For K = 0, shapes that do not fit, a value that is not finite (named by its index), a matrix that is
-        not symmetric, an unknown solver.
+        not symmetric, an unknown solver, a floor that is not in 0 … 1/K.
 
     Notes
     -----
@@ -254,6 +261,8 @@ def min_norm(
     4.0
     >>> min_norm(gram=[[1, 0, 0], [0, 4, 0], [0, 0, 9]]).weights * 49
     array([36.,  9.,  4.])
+    >>> min_norm([[10, 0], [-1, 1]], floor=0.25).weights  # without it 2/122 and 120/122
+    array([0.25, 0.75])
     """
     solve = SOLVERS[choose("solver", solver, SOLVERS)]
     if gram is None:
@@ -264,6 +273,8 @@ def min_norm(
         G = _check_gram(gram)
     else:
         raise ValueError("got both gradients and gram=: give one of the two")
+    if floor:
+        return _above(G, floor, solver)
     if solve is active_set and len(G) == 2:
         return closed_form(G)
     squares = G.diagonal()
@@ -271,6 +282,17 @@ def min_norm(
     if squares.item(shortest) <= 0.0 and solve is not closed_form:  # v = 0 is one of the gradients
         return _certified(G, np.eye(len(G))[shortest], 0)
     return solve(G)
+
+
+def _above(gram: Array, floor: float, solver: str) -> MinNorm:
+    """The weights are α = Bw with w on the simplex, B = floor·11ᵀ + (1 − K·floor) I: a min-norm problem again."""
+    K = len(gram)
+    free = 1.0 - K * floor
+    if not (floor >= 0.0 and free >= -K * EPS):
+        raise ValueError(f"floor is {floor}: give each of {K} weights a floor from 0 to 1/{K}")
+    B = floor + max(free, 0.0) * np.eye(K)
+    found = min_norm(gram=B @ gram @ B, solver=solver)
+    return found._replace(weights=B @ found.weights)
 
 
 def _certified(gram: Array, alpha: Array, iterations: int) -> MinNorm:

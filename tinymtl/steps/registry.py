@@ -10,11 +10,22 @@ import numpy as np
 
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
+from tinymtl.steps.aligned import AlignedMTL
 from tinymtl.steps.alternating import Alternating
 from tinymtl.steps.averaged import Averaged
+from tinymtl.steps.cagrad import CAGrad
+from tinymtl.steps.conflict_free import ConFIG
+from tinymtl.steps.db_mtl import DBMTL
+from tinymtl.steps.gradnorm import GradNorm
+from tinymtl.steps.gradvac import GradVac
 from tinymtl.steps.grouped import RandomGrouped
 from tinymtl.steps.mgda import MGDA, MGDAUB
+from tinymtl.steps.nash import FairGrad, NashMTL
+from tinymtl.steps.ngdiff import NGDiff
+from tinymtl.steps.pcgrad import PCGrad
+from tinymtl.steps.sdmgrad import SDMGrad
 from tinymtl.steps.step import Step
+from tinymtl.steps.upgrad import DualProj, UPGrad
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,13 @@ def _grouped(model: SharedBottom, optimizer: Optimizer, group_size: int | None =
     return RandomGrouped(model, optimizer, group_size or max(1, len(model.tasks) // 2), **options)
 
 
+def _fairgrad(model: SharedBottom, optimizer: Optimizer, a: float = 2.0, **options: Any) -> Step:
+    """By default the authors' a: with 1 it is Nash-MTL."""
+    return FairGrad(model, optimizer, a, **options)
+
+
+_K_BACKWARDS = "f + K·b + K·h"
+
 #: name → how to make it, what to call it and its three answers.
 STRATEGIES: dict[str, Strategy] = {
     "averaged": Strategy("averaged", Averaged, "all", "1/K", "one", "f + b + K·h"),
@@ -78,4 +96,17 @@ STRATEGIES: dict[str, Strategy] = {
     "grouped": Strategy(
         "random groups", _grouped, "random groups of s", "1/s", "one per group", "⌈K/s⌉·(f + b) + K·h", draws=True
     ),
+    "nash": Strategy("Nash-MTL", NashMTL, "all", "(Gα)ₖ = 1/αₖ", "one", _K_BACKWARDS),
+    "fairgrad": Strategy("FairGrad (a = 2)", _fairgrad, "all", "(Gα)ₖ = αₖ^(−1/a)", "one", _K_BACKWARDS),
+    "upgrad": Strategy("UPGrad", UPGrad, "all", "mean of projections on {Gα ≥ 0}", "one", _K_BACKWARDS),
+    "dualproj": Strategy("DualProj", DualProj, "all", "projection of the mean on {Gα ≥ 0}", "one", _K_BACKWARDS),
+    "cagrad": Strategy("CAGrad", CAGrad, "all", "max minₖ (Gα)ₖ, ‖v − g₀‖ ≤ c‖g₀‖", "one", _K_BACKWARDS),
+    "pcgrad": Strategy("PCGrad", PCGrad, "all", "each less its part against another", "one", _K_BACKWARDS, draws=True),
+    "config": Strategy("ConFIG", ConFIG, "all", "equal cosines", "one", _K_BACKWARDS),
+    "aligned": Strategy("Aligned-MTL", AlignedMTL, "all", "equal singular values", "one", _K_BACKWARDS),
+    "sdmgrad": Strategy("SDMGrad", SDMGrad, "all", "min-norm of ∇_θ Lₖ, αₖ ≥ λ/(K(1+λ))", "one", _K_BACKWARDS),
+    "db-mtl": Strategy("DB-MTL (β = 0)", DBMTL, "all", "equal lengths, the longest of ∇ log Lₖ", "one", _K_BACKWARDS),
+    "ngdiff": Strategy("NGDiff (sum)", NGDiff, "all", "1/‖∇_θ Lₖ‖", "one", _K_BACKWARDS),
+    "gradvac": Strategy("GradVac", GradVac, "all", "cosines up to their average", "one", _K_BACKWARDS, draws=True),
+    "gradnorm": Strategy("GradNorm", GradNorm, "all", "learned: long for a slow task", "one", _K_BACKWARDS),
 }
