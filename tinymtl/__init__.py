@@ -19,7 +19,8 @@ from tinymtl.autodiff.ops import (
     tanh,
     where,
 )
-from tinymtl.autodiff.tensor import Tensor, grad, no_grad, tensor
+from tinymtl.autodiff.recording import checking, no_grad
+from tinymtl.autodiff.tensor import Tensor, grad, tensor
 from tinymtl.conformance import check_strategy
 from tinymtl.hull import MinNorm, min_norm
 from tinymtl.nn import (
@@ -100,6 +101,7 @@ __all__ = [
     "Update",
     "binary_cross_entropy_with_logits",
     "check_strategy",
+    "checking",
     "concatenate",
     "course",
     "cross_entropy",

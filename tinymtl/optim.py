@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinymtl.autodiff import Tensor
+from tinymtl.autodiff.tensor import clock
 from tinymtl.backend import Array, array_module
 from tinymtl.kernels import fused
 
@@ -117,7 +118,7 @@ class SGD:
             gradients = clipped(gradients, self.clip_norm)
         memory.t += 1
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
-            p = parameter.data
+            p, parameter.tick = parameter.data, next(clock)
             if self.momentum:
                 sgd(p, g, memory.velocity[i], lr, self.momentum, self.weight_decay)
             else:
@@ -191,6 +192,7 @@ class Adam:
         decay, kept = (0.0, 1.0 - lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
         betas = (beta1, beta2, 1.0 - beta1, 1.0 - beta2)
         for parameter, g, m, v in zip(parameters, gradients, memory.m, memory.v, strict=True):
+            parameter.tick = next(clock)
             adam(parameter.data, g, m, v, *betas, step_size, correction, self.eps, decay, kept)
 
     def __repr__(self) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tinymtl.autodiff import no_grad
-from tinymtl.autodiff.tensor import is_recording, tensor
+from tinymtl.autodiff.recording import is_recording
+from tinymtl.autodiff.tensor import tensor
 
 
 @pytest.fixture

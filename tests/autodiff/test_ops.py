@@ -364,7 +364,7 @@ def edges_of(output, leaves):
         node = todo.pop()
         for parent, vjp in node.edges:
             found.append((node, vjp))
-            if parent not in leaves:
+            if parent not in set(leaves):  # a set compares by identity
                 todo.append(parent)
     return found
 

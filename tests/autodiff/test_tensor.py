@@ -29,16 +29,19 @@ def test_attributes():
     assert (x.grad, x.requires_grad, tensor(1.0).requires_grad) == (None, True, False)
     assert x.T.shape == (3, 2)
     assert x.numpy() is x.data
-    assert np.asarray(x).tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    constant = x.detach()
+    assert np.asarray(constant).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert np.asarray(constant, dtype=np.float64).dtype == np.float64
     assert repr(tensor([1.0, 2.5])) == "tensor([1. , 2.5], dtype=float32)"
     assert repr(leaf(2.0)) == "tensor(2., dtype=float64, requires_grad=True)"
 
 
 def test_numbers_out():
     x = leaf([[2.5]])
-    assert (x.item(), float(x), type(x.item()), bool(x), bool(leaf(0.0))) == (2.5, 2.5, float, True, False)
-    for bad in (leaf([1.0, 2.0]).item, lambda: float(leaf([1.0, 2.0])), lambda: bool(leaf([1.0, 2.0]))):
+    assert (x.item(), type(x.item()), bool(x), bool(leaf(0.0))) == (2.5, float, True, False)
+    assert (float(x.detach()), int(x.detach())) == (2.5, 2)
+    pair = tensor([1.0, 2.0])
+    for bad in (pair.item, lambda: float(pair), lambda: int(pair), lambda: bool(pair)):
         with pytest.raises(ValueError):
             bad()
 
@@ -60,10 +63,15 @@ def test_detach_shares_values_and_stops_gradients():
     assert grad((z * x).sum(), [x])[0].tolist() == [1.0, 4.0]
 
 
-def test_equality_is_identity():
-    x, y = leaf(1.0), leaf(1.0)
-    assert (x == x, x == y, x in [y, x]) == (True, False, True)
-    assert len({x, y}) == 2
+def test_equality_is_element_by_element_and_keys_are_identities():
+    x, y = leaf([1.0, 2.0]), leaf([1.0, 3.0])
+    assert [(x == y).tolist(), (x != y).tolist(), (x == 1).tolist()] == [[True, False], [False, True], [True, False]]
+    assert ops.where(x == 1, x, 0.0).data.tolist() == [1.0, 0.0]
+    assert (np.array([1.0, 2.0]) == x).tolist() == [True, True]
+    assert len({x, y, leaf([1.0, 2.0]), x}) == 3
+    assert {x: "x", y: "y"}[y] == "y"
+    with pytest.raises(ValueError, match="ambiguous"):
+        x in [y, x]  # noqa: B015  (a list compares with ==: use a set)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,16 @@ never changes a tensor's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tinymtl.arrays import as_numbers, cast
-from tinymtl.autodiff.tensor import Tensor, record
+from tinymtl.autodiff.recording import is_recording
+from tinymtl.autodiff.tensor import UFUNCS, Tensor, clock, record
 from tinymtl.backend import Array, array_module, is_array
 
 Axis = int | tuple[int, ...] | None
@@ -429,5 +431,36 @@ _METHODS: dict[str, Any] = {
     "transpose": transpose,
     "T": property(transpose),
 }
+_IN_PLACE = {"+": operator.iadd, "-": operator.isub, "*": operator.imul, "/": operator.itruediv, "**": operator.ipow}
+
+
+def _augmented(sign: str) -> Callable[[Tensor, Any], Any]:
+    """`t += x` and its like.
+
+    For most tensors t + x under the old name, which loses nothing: sums of losses are written so. A parameter is
+    another matter, for the name is often that of a loop over parameters. Under `no_grad` it moves, in place; while a
+    graph is recorded, whose gradients may need its old values, it is refused.
+    """
+
+    def method(t: Tensor, x: Any) -> Any:
+        if t.edges or not t.requires_grad:
+            return NotImplemented  # Python goes on to t + x
+        if is_recording():
+            raise TypeError(
+                f"{sign}= on a tensor that requires a gradient would leave it as it is and give its name to a new one: "
+                f"under tm.no_grad() it changes in place, and t = t {sign} … says that a new tensor is meant"
+            )
+        t.data = _IN_PLACE[sign](t.data, x.data if isinstance(x, Tensor) else x)
+        t.tick = next(clock)
+        return t
+
+    return method
+
+
+for _sign, _function in _IN_PLACE.items():
+    _METHODS[f"__{_function.__name__}__"] = _augmented(_sign)
 for _name, _function in _METHODS.items():
     setattr(Tensor, _name, _function)
+
+UFUNCS |= {f.__name__: f for f in (exp, log, sqrt, tanh, maximum, matmul, add, power)}
+UFUNCS |= {"subtract": sub, "multiply": mul, "divide": div, "negative": neg}

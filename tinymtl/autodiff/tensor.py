@@ -13,9 +13,7 @@ Gradients are plain arrays, not tensors: differentiating a gradient (double back
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -23,18 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinymtl.arrays import as_numbers, cast
+from tinymtl.autodiff.recording import CHANGED, CHECKED, Vjp, checked, mode
 from tinymtl.backend import Array, array_module, is_array, to_host
 
-Vjp = Callable[[Any], Any]
+clock = itertools.count()
 
-_clock = itertools.count()
+#: NumPy's functions of one or two arrays that an operation stands for, by name; ops.py fills it.
+UFUNCS: dict[str, Callable[..., Any]] = {}
 
-
-class _Mode(threading.local):
-    recording = True
-
-
-_mode = _Mode()
+#: NumPy's functions whose results have no gradient to lose.
+CONDITIONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite", "isinf", "isnan")
 
 
 class Tensor:
@@ -48,17 +44,25 @@ class Tensor:
         For a leaf that requires a gradient: what `backward` accumulated. Always None on intermediate tensors.
     requires_grad : bool
         Whether a sweep follows this tensor.
+    tick : int
+        When it was made or, for a leaf, last changed in place: whatever is computed from it has a later one.
+
+    Notes
+    -----
+    Comparisons (`==` too) are element by element and give arrays of booleans; tensors are hashed by identity, so
+    that they may be keys. NumPy and Python take the values of a tensor that requires a gradient only where nothing
+    is recorded (`no_grad`): elsewhere the gradient would be lost without a word. `.numpy()`, `.item()`, `.detach()`
+    and printing say it outright, and are always allowed.
     """
 
     __slots__ = ("__weakref__", "data", "edges", "grad", "requires_grad", "tick")
-    __array_ufunc__ = None  # `ndarray * Tensor` is then left to Tensor.__rmul__
 
     def __init__(self, data: Array, requires_grad: bool = False):
         self.data = data
         self.grad: Array | None = None
         self.requires_grad = requires_grad
         self.edges: Sequence[tuple[Tensor, Vjp]] = ()
-        self.tick = next(_clock)
+        self.tick = next(clock)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,13 +116,13 @@ class Tensor:
         if not self.requires_grad:
             raise ValueError(
                 "backward needs a tensor that depends on one with requires_grad=True; this one is a constant "
-                "(was it computed under no_grad, or from gradients? double backward is not supported)"
+                "(was it computed under no_grad, by NumPy, or from gradients? double backward is not supported)"
             )
         start = _seed_for(self, seed)
         if start.shape != self.shape:
             raise ValueError(f"backward takes one seed of shape {self.shape}, not {start.shape}; `grad` takes several")
         for leaf, gradient in sweep([self], [start]).items():
-            leaf.grad = _own(gradient if leaf.grad is None else leaf.grad + gradient)
+            leaf.grad = _own(gradient if leaf.grad is None else leaf.grad + gradient, leaf)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -126,18 +130,53 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))  # spelled out: without it Python would find a 0-d tensor empty
 
+    def leave_graph(self, what: str) -> None:
+        """Raise a TypeError if `what`, which knows no graph and takes plain values, would cut a gradient off."""
+        if self.requires_grad and mode.recording:
+            raise TypeError(
+                f"{what} would take this tensor's values and lose its gradient: use tinymtl's operations (tm.where, "
+                "tm.maximum, tm.stack, tm.concatenate, tm.exp …), or .detach(), .numpy() or .item() to leave the graph"
+            )
+
     def __float__(self) -> float:
+        self.leave_graph("float()")
         return self.item()
+
+    def __int__(self) -> int:
+        self.leave_graph("int()")
+        return int(self.item())
 
     def __bool__(self) -> bool:
         return bool(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        self.leave_graph("NumPy")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """`array * tensor` and np.exp(tensor) become tinymtl's operations; other functions see plain arrays."""
+        operation = UFUNCS.get(ufunc.__name__) if method == "__call__" and not options else None
+        if operation is not None:
+            return operation(*inputs)
+        for x in inputs:
+            if isinstance(x, Tensor) and ufunc.__name__ not in CONDITIONS:
+                x.leave_graph(f"np.{ufunc.__name__}")
+        return getattr(ufunc, method)(*map(_values, inputs), **options)
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
         return f"tensor({values}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.edges:
+            raise TypeError(
+                "a copy (or pickle) of a computed tensor would have a graph of its own, which leads to no parameter: "
+                "copy its .detach()"
+            )
+        return super().__reduce_ex__(protocol)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.requires_grad:
@@ -145,7 +184,17 @@ class Tensor:
                 "item assignment would overwrite values that a gradient still needs: "
                 "build the tensor from parts with stack or concatenate, or choose between two with where"
             )
-        self.data[index] = value.data if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor):
+            value.leave_graph("item assignment")
+        self.data[index] = _values(value)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: Any) -> Array:  # type: ignore[override]
+        return self.data == _values(other)
+
+    def __ne__(self, other: Any) -> Array:  # type: ignore[override]
+        return self.data != _values(other)
 
     def __lt__(self, other: Any) -> Array:
         return self.data < _values(other)
@@ -199,7 +248,8 @@ def tensor(values: Any, requires_grad: bool = False, dtype: Any = None) -> Tenso
     Raises
     ------
     TypeError
-        For values that are not real numbers.
+        For values that are not real numbers; while a graph is recorded, for tensors that require a gradient (a copy of
+        their values would lose it).
 
     Examples
     --------
@@ -209,6 +259,7 @@ def tensor(values: Any, requires_grad: bool = False, dtype: Any = None) -> Tenso
     dtype('float64')
     """
     if isinstance(values, Tensor):
+        values.leave_graph("tm.tensor")
         values = values.data
     keeps = is_array(values) or isinstance(values, np.generic)
     array = as_numbers(values, "a tensor")
@@ -230,13 +281,15 @@ def record(data: Any, *edges: tuple[Any, Vjp]) -> Tensor:
     out = Tensor.__new__(Tensor)
     out.data = np.asarray(data) if isinstance(data, np.generic) else data  # NumPy turns 0-d results into scalars
     out.grad = None
-    out.tick = next(_clock)
-    if _mode.recording:
-        out.edges = [edge for edge in edges if isinstance(edge[0], Tensor) and edge[0].requires_grad]
-        out.requires_grad = bool(out.edges)
-    else:
-        out.edges = ()
-        out.requires_grad = False
+    out.tick = next(clock)
+    followed: list[tuple[Tensor, Vjp]] = []
+    recording = mode.recording
+    for edge in edges if recording else ():  # a loop, for a list comprehension takes twice as long for one edge
+        parent = edge[0]
+        if isinstance(parent, Tensor) and parent.requires_grad:
+            followed.append(edge if recording != CHECKED else (parent, checked(edge[1])))
+    out.edges = followed
+    out.requires_grad = bool(followed)
     return out
 
 
@@ -256,8 +309,9 @@ def sweep(
     gradients: dict[Tensor, Array] = {}
     owned: set[Tensor] = set()  # gradients that this sweep allocated by adding, so that it may add in place
     newest_first: list[tuple[int, Tensor]] = []
+    wanted = set(targets) if targets else ()  # a set compares by identity, and `==` of tensors is element by element
     oldest = -1
-    if targets and all(target.edges for target in targets):
+    if wanted and all(target.edges for target in targets):
         oldest = min(target.tick for target in targets)
 
     def receive(tensor: Tensor, gradient: Array) -> None:
@@ -276,14 +330,17 @@ def sweep(
             receive(output, seed)
     while newest_first:
         age, tensor = heappop(newest_first)
-        if -age < oldest:
+        tick = -age
+        if tick < oldest:
             del gradients[tensor]
             continue
         # every child is newer and has been visited: this gradient is complete
-        gradient = gradients[tensor] if tensor in targets else gradients.pop(tensor)
-        if -age == oldest:
+        gradient = gradients[tensor] if tensor in wanted else gradients.pop(tensor)
+        if tick == oldest:
             continue
         for parent, vjp in tensor.edges:
+            if parent.tick > tick:  # only a leaf that has been changed since
+                raise RuntimeError(CHANGED)
             receive(parent, vjp(gradient))
     return gradients
 
@@ -331,41 +388,11 @@ def grad(outputs: Any, inputs: Any, seeds: Any = None) -> list[Array]:
     (lead,) = leading or {()}
     found = sweep(outputs, arrays, inputs)
     return [
-        _own(found[tensor])
+        _own(found[tensor], tensor)
         if tensor in found
         else array_module(tensor.data).zeros(lead + tensor.shape, dtype=tensor.dtype)
         for tensor in inputs
     ]
-
-
-class no_grad(contextlib.ContextDecorator):
-    """Within it nothing is recorded: `with no_grad():` or `@no_grad()`. Only the thread that entered it is affected.
-
-    Examples
-    --------
-    >>> x = tensor(2.0, requires_grad=True)
-    >>> with no_grad():
-    ...     y = x * x
-    >>> y.requires_grad
-    False
-    """
-
-    def __init__(self) -> None:
-        self._outer = threading.local()  # one instance may decorate a function that several threads run
-
-    def __enter__(self) -> None:
-        if not hasattr(self._outer, "modes"):
-            self._outer.modes = []
-        self._outer.modes.append(_mode.recording)
-        _mode.recording = False
-
-    def __exit__(self, *error: object) -> None:
-        _mode.recording = self._outer.modes.pop()
-
-
-def is_recording() -> bool:
-    """Whether operations are being recorded in this thread, that is, whether no `no_grad` is active."""
-    return _mode.recording
 
 
 def ancestors(output: Tensor) -> Iterator[Tensor]:
@@ -381,9 +408,10 @@ def ancestors(output: Tensor) -> Iterator[Tensor]:
                 heappush(newest_first, (-parent.tick, parent))
 
 
-def _own(gradient: Array) -> Array:
-    """A copy: what a sweep returns may be a view that belongs to other tensors too, or a NumPy scalar."""
-    return np.array(gradient) if isinstance(gradient, np.generic) else gradient.copy()
+def _own(gradient: Array, tensor: Tensor) -> Array:
+    """A copy in the tensor's dtype: what a sweep returns may be a view that belongs to others, or a NumPy scalar."""
+    copy = gradient.astype(tensor.dtype)
+    return np.asarray(copy) if isinstance(copy, np.generic) else copy
 
 
 def _values(value: Any) -> Any:
