@@ -200,3 +200,48 @@ def test_checking_is_a_decorator_and_of_one_thread():
     assert grad(unchecked[0], w)[0].tolist() == [10.0]
     with pytest.raises(RuntimeError):
         grad(y, w)
+
+
+class _InPlace(tm.nn.Module):
+    """A head, or a trunk, that is written with augmented assignment."""
+
+    def __init__(self, features, outputs):
+        self.linear = tm.nn.Linear(features, outputs, rng=1)
+
+    def forward(self, x):
+        x *= 2.0
+        x += 1.0
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("strategy", [tm.Averaged, tm.MGDA, tm.MGDAUB, tm.Alternating])
+def test_a_head_may_change_its_name_for_z(strategy):
+    def vector(head):
+        tasks = [tm.Task(n, head(), tm.mse_loss) for n in "ab"]
+        model = tm.SharedBottom(tm.nn.Sequential(_InPlace(3, 4)), tasks)
+        x = np.ones((5, 3), np.float32)
+        strategy(model, tm.SGD(0.1))(x, {"a": np.zeros(5), "b": np.ones(5)})
+        assert (x == 1).all()  # nor is the batch changed
+        return model.vector.data
+
+    class Plain(_InPlace):
+        def forward(self, x):
+            return self.linear(2.0 * x + 1.0)
+
+    np.testing.assert_array_equal(vector(lambda: _InPlace(4, 1)), vector(lambda: Plain(4, 1)))
+
+
+def test_stacked_heads_may_be_updated_by_hand():
+    tasks = [tm.Task(n, tm.nn.Linear(4, 3, rng=k), tm.cross_entropy) for k, n in enumerate("ab")]
+    model = tm.SharedBottom(tm.nn.MLP([3, 4]), tasks)
+    x, y = np.ones((5, 3), np.float32), {"a": [0, 1, 2, 0, 1], "b": [0, 0, 2, 0, 1]}
+    parameters = [*model.shared_parameters(), *model.task_parameters("a")]
+    sgd = SGD(0.1)
+    losses = []
+    for _ in range(3):
+        loss = model.losses(model.represent(x), model.read(x, y))[0]
+        sgd.update(parameters, grad(loss, parameters), sgd.init(parameters))
+        losses.append(loss.item())
+    assert losses[2] < losses[1] < losses[0]
+    with pytest.raises(RuntimeError, match="changed after a forward pass"):
+        grad(loss, parameters)

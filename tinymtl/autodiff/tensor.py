@@ -24,7 +24,7 @@ from tinymtl.arrays import as_numbers, cast
 from tinymtl.autodiff.recording import CHANGED, CHECKED, Vjp, checked, mode
 from tinymtl.backend import Array, array_module, is_array, to_host
 
-clock = itertools.count()
+clock = itertools.count(1)
 
 #: NumPy's functions of one or two arrays that an operation stands for, by name; ops.py fills it.
 UFUNCS: dict[str, Callable[..., Any]] = {}
@@ -45,7 +45,8 @@ class Tensor:
     requires_grad : bool
         Whether a sweep follows this tensor.
     tick : int
-        When it was made or, for a leaf, last changed in place: whatever is computed from it has a later one.
+        When it was made or, for a leaf, last changed in place: whatever is computed from it has a later one. 0 is for
+        a tensor that shares the memory of its parents, and so changes with them.
 
     Notes
     -----
@@ -339,7 +340,7 @@ def sweep(
         if tick == oldest:
             continue
         for parent, vjp in tensor.edges:
-            if parent.tick > tick:  # only a leaf that has been changed since
+            if parent.tick > tick > 0:  # a leaf that has been changed since; 0 is for a view of its parents
                 raise RuntimeError(CHANGED)
             receive(parent, vjp(gradient))
     return gradients

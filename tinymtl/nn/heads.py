@@ -142,14 +142,13 @@ class SeparateHeads:
 
     def task_gradients(self, z: Tensor, batch: Batch) -> tuple[Array, TaskGradients, dict[Tensor, Array]]:
         """Losses, ∇_Z Lₖ, and each ∇_φₖ Lₖ by parameter, of the tasks in the batch: a sweep for each head, cut at Z."""
-        xp, cut = array_module(z.data), z.detach()
-        cut.requires_grad = True
+        xp, (leaf, cut) = array_module(z.data), cut_at(z)
         one = filled(xp, 1, 1.0, cut.dtype)
         values, gradients, own = [], [], {}
         for k in batch.group:
             loss = self.losses(cut, batch, [k])
             found = sweep([loss], [one])
-            gradients.append(found.pop(cut) if cut in found else xp.zeros_like(cut.data))
+            gradients.append(found.pop(leaf) if leaf in found else xp.zeros_like(leaf.data))
             own.update(found)
             values.append(loss.data)
         return xp.concatenate(values), DenseGradients(gradients), own
@@ -178,6 +177,7 @@ class StackedHeads:
         values = vector[layout.trunk.stop :].reshape(len(tasks), -1)
         self.rows = Tensor(values, requires_grad=True)
         self.rows.edges = [edge for k in range(len(tasks)) for edge in self._edges(k)]  # to the heads' own parameters
+        self.rows.tick = 0  # their memory is its own
         self.leaves = frozenset([self.rows])
         heads = [_linear(task) for task in tasks]
         self._made_with = [(task, head, head.weight, head.bias) for task, head in zip(tasks, heads, strict=True)]
@@ -333,6 +333,15 @@ def stacked_linear(z: Tensor, rows: Tensor, features: int) -> tuple[Tensor, Arra
         return rows
 
     return record(out, (z, lambda g: g.dot(weight.T)), (rows, vjp_rows)), weight
+
+
+def cut_at(z: Tensor) -> tuple[Tensor, Tensor]:
+    """A leaf with the values of `z`, where a sweep ends, and what a head is given of it.
+
+    That is not the leaf itself, for it may be changed by `z += …` in the head, as any computed tensor.
+    """
+    leaf = Tensor(z.data, requires_grad=True)
+    return leaf, leaf.reshape(z.shape)
 
 
 def sweeps(g: Array, value: Array) -> int:

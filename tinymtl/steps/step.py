@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from tinymtl.autodiff import Tensor
-from tinymtl.autodiff.tensor import is_recording
+from tinymtl.autodiff.recording import is_recording
 from tinymtl.backend import Array, array_module, keep_freed_memory, to_host
 from tinymtl.hull import MinNorm
 from tinymtl.nn.heads import TaskGradients

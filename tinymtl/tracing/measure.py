@@ -22,6 +22,7 @@ from tinymtl.backend import Array, array_module, device_of, is_array, to_device,
 from tinymtl.hull import MinNorm
 from tinymtl.nn import training
 from tinymtl.nn.batch import Batch
+from tinymtl.nn.heads import cut_at
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import SGD
 from tinymtl.steps import Stage, Step, StepReport, Update
@@ -220,12 +221,11 @@ def _in_float64(part: Any) -> Any:
 
 
 def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-    """Z, Z as a leaf of its own, and every loss from there, in training as the step's own forward."""
+    """Z, a leaf with its values, and every loss from there, in training as the step's own forward."""
     with training():
         z = model.represent(batch.x)
-        cut = z.detach()
-        cut.requires_grad = True
-        return z, cut, {k: model.losses(cut, batch, [k]) for k in order}
+        leaf, cut = cut_at(z)
+        return z, leaf, {k: model.losses(cut, batch, [k]) for k in order}
 
 
 def _gradients(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Array, Array, Array, list[Array]]:
@@ -233,7 +233,7 @@ def _gradients(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Arr
 
     A task that is not in `order`, since it has no label, has the loss NaN and gradients of 0.
     """
-    z, cut, losses = _forward(model, batch, order)
+    z, leaf, losses = _forward(model, batch, order)
     tasks, xp = len(model.tasks), array_module(z.data)
     values = np.full(tasks, np.nan)
     at_z, at_theta = np.zeros((tasks, z.size)), np.zeros((tasks, model.layout.trunk.stop))
@@ -242,9 +242,9 @@ def _gradients(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Arr
         values[k] = loss.item()
         found = model.sweep(loss, xp.ones_like(loss.data))
         at_heads[k] = to_host(model.flatten_head(found, k)).astype(np.float64)
-        if cut in found:
-            at_z[k] = to_host(found[cut]).reshape(-1)
-            at_theta[k] = to_host(model.flatten_trunk(model.sweep(z, found[cut])))
+        if leaf in found:
+            at_z[k] = to_host(found[leaf]).reshape(-1)
+            at_theta[k] = to_host(model.flatten_trunk(model.sweep(z, found[leaf])))
     return values, at_z, at_theta, at_heads
 
 
