@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinymtl.autodiff import Tensor, record, sweep
-from tinymtl.autodiff.tensor import is_recording
+from tinymtl.autodiff.recording import is_recording
 from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.functional import filled, inner_products, sum_rows
