@@ -112,8 +112,8 @@ class SGD:
         Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
         negative or not finite; a TypeError for one that is not a number.
         """
-        _check_fit(parameters, gradients, *([memory.velocity] if self.momentum else []))
-        lr = rate_at(self.lr, memory.t + 1)
+        _check_fit(parameters, gradients, (memory.velocity,) if self.momentum else ())
+        lr = rate_at(self.lr, memory.t + 1) if callable(self.lr) else self.lr
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
         memory.t += 1
@@ -181,8 +181,8 @@ class Adam:
         Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
         negative or not finite; a TypeError for one that is not a number.
         """
-        _check_fit(parameters, gradients, memory.m, memory.v)
-        lr = rate_at(self.lr, memory.t + 1)
+        _check_fit(parameters, gradients, (memory.m, memory.v))
+        lr = rate_at(self.lr, memory.t + 1) if callable(self.lr) else self.lr
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
         memory.t += 1
@@ -237,15 +237,15 @@ class AdamW(Adam):
 # What the rules share
 
 
-def rate_at(lr: Rate, t: int) -> float:
-    """The learning rate of update t.
+def rate_at(lr: Callable[[int], float], t: int) -> float:
+    """The learning rate of update t, from a function.
 
     Raises
     ------
     ValueError, TypeError
         For a rate that is negative or not finite; for one that is not a number.
     """
-    return _number(f"the learning rate of update {t}", lr(t)) if callable(lr) else lr
+    return _number(f"the learning rate of update {t}", lr(t))
 
 
 def clipped_together(rule: Optimizer, gradients: Sequence[Array]) -> tuple[Optimizer, Sequence[Array]]:
@@ -379,24 +379,23 @@ def _name(function: Any) -> str:
     return f"{cls.__name__}()" if cls.__repr__ is object.__repr__ else repr(function)
 
 
-def _check_fit(parameters: Sequence[Tensor], gradients: Sequence[Array], *memories: Sequence[Array]) -> None:
+def _check_fit(parameters: Sequence[Tensor], gradients: Sequence[Array], memories: Sequence[Sequence[Array]]) -> None:
     count = len(parameters)
     if len(gradients) != count:
         raise ValueError(f"{count} parameters need as many gradients, {len(gradients)} given")
-    fits = True
-    for memory in memories:
-        fits = fits and len(memory) == count
     for i, parameter in enumerate(parameters):
         p = parameter.data
         if isinstance(p, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
             p = parameter.data = np.asarray(p)
         if p.shape != gradients[i].shape:
             raise ValueError(f"parameter {i} has shape {p.shape}, its gradient {gradients[i].shape}")
-        for memory in memories if fits else ():
-            a = memory[i]
+    for memory in memories:
+        fits = len(memory) == count
+        for parameter, a in zip(parameters, memory, strict=False):
+            p = parameter.data
             fits = fits and type(a) is type(p) and a.shape == p.shape and a.dtype == p.dtype
-    if not fits:
-        raise ValueError(
-            "this memory was made for other parameters: make one for these with init(parameters); "
-            "after model.to, make the step anew"
-        )
+        if not fits:
+            raise ValueError(
+                "this memory was made for other parameters: make one for these with init(parameters); "
+                "after model.to, make the step anew"
+            )

@@ -1,5 +1,7 @@
 """K linear heads as one matrix give what K separate heads give: losses, gradients, counts."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,13 @@ def test_the_gradient_reaches_the_heads_own_parameters(loss, outputs):
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
     assert [g.any() for g in found[0]] == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 3)])
+def test_a_representation_that_does_not_fit_is_refused_in_a_sentence(shape):
+    heads = [Task(name, nn.Linear(4, 2), nn.cross_entropy) for name in "ab"]
+    model = SharedBottom(nn.Flatten() if len(shape) == 2 else nn.ReLU(), heads)
+    assert model.separate_because is None
+    batch = model.read(np.ones(shape), np.zeros((6, 2), int))
+    with pytest.raises(ValueError, match="linear heads for 4 features got Z of shape " + re.escape(str(shape))):
+        model.losses(model.represent(batch.x), batch)

@@ -314,6 +314,8 @@ def stacked_linear(z: Tensor, rows: Tensor, features: int) -> tuple[Tensor, Arra
     → (N, K·C), (features, K·C).
     """
     values, matrix = z.data, rows.data
+    if values.ndim != 2 or values.shape[1] != features:
+        raise ValueError(f"linear heads for {features} features got Z of shape {values.shape}")
     tasks = len(matrix)
     outputs = matrix.shape[1] // (features + 1)
     weights, biases = matrix[:, :-outputs], matrix[:, -outputs:]

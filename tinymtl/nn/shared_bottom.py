@@ -90,8 +90,8 @@ class BeforeForward:
     def __init__(self, model: SharedBottom):
         self.model = model
         self.passes = model.passes.copy()
-        self.generators = [(generator, generator.bit_generator.state) for generator in model.generators]
-        self.buffers = [(buffer, buffer.data.copy()) for buffer in model.buffers.values()]
+        self.generators = [(g, g.bit_generator.state) for g in model.generators] if model.generators else ()
+        self.buffers = [(b, b.data.copy()) for b in model.buffers.values()] if model.buffers else ()
 
     def restore(self) -> None:
         """Put them back."""

@@ -207,12 +207,12 @@ class Step:
         except GeneratorExit:
             raise
         except BaseException:
-            before.restore(self)
+            before.restore()
             raise
         finally:
             if self._before is before:
                 self._before = None
-        return self._report(done, model.passes.since(before.forward.passes), batch.labelled)
+        return self._report(done, model.passes.since(before.passes), batch.labelled)
 
     def _report(self, done: list[Update], passes: Passes, labelled: Sequence[int] | None) -> StepReport:
         tasks = len(self.model.tasks)
@@ -274,7 +274,7 @@ class Step:
         for (memory, part, _), gradient, stays in zip(moves, clipped, inside, strict=True):
             values = self.model.vector.data[part]
             if self._copies and self._before is not None:
-                self._before.keep(self, memory)
+                self._before.keep(memory)
             if memory not in self.memory:
                 self.memory[memory] = self.optimizer.init([Tensor(values)])
             before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values, stays)}
@@ -417,30 +417,32 @@ def _in_training(updates: Updates) -> Updates:
         yield stage
 
 
-class _Before:
+class _Before(BeforeForward):
     """What a step that fails goes back to: parameters, memory, and what its forwards changed."""
 
     def __init__(self, step: Step):
-        self.forward = BeforeForward(step.model)
+        super().__init__(step.model)
+        self.step = step
         self.names = list(step.memory)
         self.vector: Array | None = None
         self.parts = {name: kept(part) for name, part in step.memory.items() if not is_optimizers(name)}
 
-    def keep(self, step: Step, memory: str) -> None:
+    def keep(self, memory: str) -> None:
         """Copy what an update is about to change."""
+        step = self.step
         if self.vector is None:
             self.vector = step.model.vector.data.copy()
         if memory in self.names and memory not in self.parts:
             part = step.memory[memory]
             self.parts[memory] = part.copy() if isinstance(part, RULE_MEMORIES) else kept(part)
 
-    def restore(self, step: Step) -> None:
+    def restore(self) -> None:
         """Put everything back."""
-        model = step.model
+        super().restore()
+        step, model = self.step, self.model
         if self.vector is not None:
             model.vector.data[...] = self.vector
         for name in [name for name in step.memory if name not in self.names]:
             del step.memory[name]
         for name, saved in self.parts.items():
             step.memory[name] = saved if isinstance(saved, RULE_MEMORIES) else put_back(step.memory[name], saved)
-        self.forward.restore()
