@@ -155,7 +155,7 @@ class Careless(tm.Turns):
 
 
 class Standing(tm.Averaged):
-    def move(self, *moves):
+    def move(self, *moves, still=()):
         pass
 
 

@@ -112,12 +112,20 @@ class _Detached(nn.Linear):
         return super().forward(x).detach()
 
 
-def _network(tasks: int, head: type[nn.Linear] = nn.Linear, order: Any = None, last: Any = None) -> SharedBottom:
-    """A trunk 4-6-5 and heads of 3 classes; a head's start depends on its name alone."""
+def _network(
+    tasks: int, head: type[nn.Linear] = nn.Linear, order: Any = None, last: Any = None, moving: bool = False
+) -> SharedBottom:
+    """A trunk 4-6-5 and heads of 3 classes; a head's start depends on its name alone.
+
+    In a `moving` trunk a forward changes more than its output: running means and a generator.
+    """
     names = list(order if order is not None else range(tasks))
     kinds = {k: head for k in names} | ({tasks - 1: last} if last else {})
     made = [Task(f"t{k}", kinds[k](WIDTH, CLASSES, rng=10 + k), nn.cross_entropy) for k in names]
-    return SharedBottom(nn.MLP([FEATURES, 6, WIDTH], rng=1), made).to("float64")
+    trunk: nn.Module = nn.MLP([FEATURES, 6, WIDTH], rng=1)
+    if moving:
+        trunk = nn.Sequential(trunk, nn.BatchNorm1d(WIDTH), nn.Dropout(0.2, rng=2))
+    return SharedBottom(trunk, made).to("float64")
 
 
 def _batch(tasks: int, seed: int = 0) -> tuple[Array, dict[str, Array]]:
@@ -281,7 +289,7 @@ def _bad_batches(tasks: int) -> Iterator[tuple[str, Any, Any]]:
 def _bad_input(make: Make) -> None:
     for tasks in (1, 3):
         for head in (nn.Linear, _Head):
-            step, twin = _step(make, _network(tasks, head)), _step(make, _network(tasks, head))
+            step, twin = (_step(make, _network(tasks, head, moving=True)) for _ in "ab")
             _several(step, 0, 2), _several(twin, 0, 2)
             before = _bits(step)
             for what, x, targets in _bad_batches(tasks):
@@ -305,7 +313,7 @@ class _Interruption(BaseException):
 
 
 def _late_failure(make: Make) -> None:
-    step, twin = _step(make, _network(3, _Head)), _step(make, _network(3, _Head))
+    step, twin = (_step(make, _network(3, _Head, moving=True)) for _ in "ab")
     _several(step, 0, 2), _several(twin, 0, 2)
     before, head = _bits(step), step.model.tasks[-1].head
     for error in (RuntimeError("the last head fails"), KeyboardInterrupt(), _Interruption()):
@@ -331,7 +339,7 @@ def _no_path(make: Make) -> None:
 
 
 def _traced(make: Make) -> None:
-    traced, plain = _step(make, _network(3)), _step(make, _network(3))
+    traced, plain = (_step(make, _network(3, moving=True)) for _ in "ab")
     for seed in range(2):
         trace(traced, *_batch(3, seed))
         plain(*_batch(3, seed))
