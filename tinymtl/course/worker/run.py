@@ -18,6 +18,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # what the student prints is not an answer, and input() finds nothing
         os.dup2(nowhere, stream)
+    threading.Timer.start = lambda self: None  # type: ignore[method-assign]  # Matplotlib's, which lists its fonts
     standin.install()
     limit_resources(**settings)
     serve(questions, answers)
@@ -109,8 +111,16 @@ def run_cells(cells: list[tuple[int, str]], namespace: dict[str, Any]) -> list[t
         try:
             exec(compile_cell(number, source), namespace)
         except BaseException as problem:
-            notes.append((number, type(problem).__name__, str(problem)[:200]))
+            notes.append((number, type(problem).__name__, said(problem)))
     return notes
+
+
+def said(problem: BaseException) -> str:
+    """The text of an exception, which may be of a class that cannot say it."""
+    try:
+        return str(problem)[:200]
+    except BaseException:
+        return ""
 
 
 TIMED = re.compile(r"(\s*)%%?time\b(?! *-)(.*)", re.DOTALL)  # what it times is the student's own code
