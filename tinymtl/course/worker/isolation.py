@@ -198,7 +198,8 @@ def _packages() -> list[str]:
 #: System calls by name, for x86-64 and for arm64: those that make processes and threads, memory that no limit counts,
 #: and keys of the account, which have no name space. Other processors have no filter.
 REFUSED_CALLS = {
-    "fork": (57, None), "vfork": (58, None), "clone": (56, 220), "clone3": (435, 435), "shmget": (29, 194), "msgget": (68, 186), "memfd_create": (319, 279),
+    "fork": (57, None), "vfork": (58, None), "clone": (56, 220), "clone3": (435, 435),
+    "shmget": (29, 194), "msgget": (68, 186), "memfd_create": (319, 279),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "io_uring_setup": (425, 425),
     "bpf": (321, 280), "userfaultfd": (323, 282), "perf_event_open": (298, 241), "ptrace": (101, 117),
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40),
