@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def test_what_does_not_move_the_others():
 
 
 def test_a_task_without_a_label():
-    """It has no loss and no gradient; what the others do is measured."""
+    """It has no loss and no gradient: the trace is of the others, as they are without it, and says who was there."""
 
     class Labelled(ByHand):
         def updates(self, batch):
@@ -239,13 +240,38 @@ def test_a_task_without_a_label():
     model, x, targets = network()
     trace = tm.trace(Labelled(model, tm.SGD(0.1)), x, {**targets, "task 1": np.full(8, np.nan)})
     (turn,) = trace.turns
-    assert np.isnan(turn.losses).tolist() == [False, True, False]
-    assert turn.norms[1] == turn.norms_z[1] == turn.actual[1] == turn.predicted[1] == 0
-    assert turn.weights.tolist() == [1, 0, 1] and turn.label == "group {task 0, task 2}"
-    assert trace.notes == ["task 'task 1' has no label in this batch"]
-    assert "note: task 'task 1' has no label in this batch" in repr(trace)
-    assert "task 1 did not change" in trace.explain() and "task 1" in trace._repr_html_()
-    assert trace.to_dict()["turns"][0]["losses"][1] is None
+    assert trace.task_names == ["task 0", "task 2"] and trace.labelled == {"task 0": 8, "task 1": 0, "task 2": 8}
+    assert turn.group == [0, 1] and turn.weights.tolist() == [1, 1] and turn.label == "uniform"
+    said = "labelled rows: task 0 8 and task 2 8; left out without a label: task 1"
+    assert said in repr(trace) and said in trace._repr_html_() and "task 1" not in trace.explain()
+    assert trace.notes == [] and trace.to_dict()["labelled"]["task 1"] == 0
+
+    model, x, targets = network()
+    smaller = tm.SharedBottom(model.trunk, [model.tasks[0], model.tasks[2]])
+    other = tm.trace(Labelled(smaller, tm.SGD(0.1)), x, {name: targets[name] for name in smaller.task_names})
+    assert other.labelled is None and "labelled" not in repr(other)
+    for name in ("losses", "gram_z", "gram_theta", "v", "descent", "predicted_trunk", "predicted_head", "actual"):
+        np.testing.assert_allclose(getattr(turn, name), getattr(other.turns[0], name), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", tm.STRATEGIES)
+def test_every_strategy_is_traced_with_gaps(name):
+    """The step does what it does without a trace; whoever was absent is in no number and in no sentence."""
+    for make in (network, lambda: stacked(3)):
+        (model, x, targets), (twin, _, _) = make(), make()
+        targets = {key: values.astype(np.float64) for key, values in targets.items()}
+        targets["task 1"][:] = np.nan
+        targets["task 2"][::2] = np.nan
+        rule = tm.Adam(0.05, weight_decay=0.01)
+        step, other = tm.STRATEGIES[name](model, rule), tm.STRATEGIES[name](twin, rule)
+        trace, report = tm.trace(step, x, targets), other(x, targets)
+        assert model.vector.data.tobytes() == twin.vector.data.tobytes()
+        np.testing.assert_array_equal(trace.losses, report.losses[[0, 2]])
+        assert trace.labelled == {"task 0": 8, "task 1": 0, "task 2": 4} and trace.notes == []
+        assert "nan" not in repr(trace) and "task 1" not in trace.explain()
+        json.dumps(trace.to_dict(), allow_nan=False)
+        if trace.min_norm is not None:
+            assert trace.turns[0].label == "α" and trace.turns[0].gram_of_step.shape == (2, 2)
 
 
 def test_labels_that_are_missing_stay_missing():

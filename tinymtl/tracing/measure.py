@@ -78,8 +78,9 @@ def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
 
 def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[Stage, None, Trace]:
     """`step.stages(x, targets)`, with the Trace as the generator's return value."""
-    model, names = step.model, list(step.model.task_names)
+    model = step.model
     batch = model.read(x, targets)
+    here, names = batch.group, list(model.task_names)  # a task without a label has no part in the step
     watched: list[_Turn] = []
     stages = step.stages(x, targets)
     watch = _Turn(step)
@@ -101,21 +102,19 @@ def traced_stages(step: Step, x: Any = None, targets: Any = None) -> Generator[S
         strategy=type(step).__name__,
         optimizer=repr(step.optimizer),
         learning_rate=_plain_learning_rate(step),
-        task_names=names,
+        task_names=[names[k] for k in here],
+        labelled=None if batch.labelled is None else dict(zip(names, batch.labelled, strict=True)),
         x_shape=None if batch.x is None else tuple(batch.x.shape),
         dtype=str(model.vector.dtype),
         heads_have_parameters=model.layout.size > model.layout.trunk.stop,
-        losses=report.losses.astype(np.float64),
-        weights=None if report.weights is None else np.array(report.weights, dtype=np.float64),
+        losses=report.losses[here].astype(np.float64),
+        weights=None if report.weights is None else np.array(report.weights, dtype=np.float64)[here],
         min_norm=report.min_norm if isinstance(report.min_norm, MinNorm) else None,
         trunk_forwards=report.trunk_forwards,
         trunk_backwards=report.trunk_backwards,
         head_backwards=report.head_backwards,
         turns=turns,
-        notes=[
-            *(f"task {name!r} has no label in this batch" for k, name in enumerate(names) if k not in batch.group),
-            *(note for watch, turn in zip(watched, turns, strict=True) for note in watch.notes(turn)),
-        ],
+        notes=[note for watch, turn in zip(watched, turns, strict=True) for note in watch.notes(turn)],
     )
 
 
@@ -130,11 +129,12 @@ class _Turn:
 
     def end(self, step: Step, update: Update) -> None:
         """Take what the update says, and the parameters and the memory that it left."""
-        names, trunk = step.model.task_names, step.model.layout.trunk
+        names, trunk = step.names, step.model.layout.trunk
         for part in ("losses", "weights", *(["v"] if trunk.stop else [])):
             if getattr(update, part) is None:
                 raise ValueError(f"{type(step).__name__} leaves {part} of its Update open: a trace shows what is in it")
-        self.group = list(update.group)
+        self.here = list(step.group)  # all that follows is of these tasks alone
+        self.group = [self.here.index(k) for k in update.group]
         self.losses = to_host(update.losses).astype(np.float64)
         self.weights = np.zeros(len(names))
         self.weights[self.group] = to_host(update.weights)
@@ -152,16 +152,16 @@ class _Turn:
         """Losses and gradients as they were before the turn, and the losses after it."""
         twin = self.twin
         # dropout masks of heads that share a generator come in the order of the step's own forwards
-        order = [*self.group, *(k for k in batch.group if k not in self.group)]
+        first = [self.here[i] for i in self.group]
+        order = [*first, *(k for k in self.here if k not in first)]
         afterwards = _twin(twin)
         losses, at_z, at_theta, at_heads = _gradients(twin, batch, order)
         afterwards.vector.data[...] = to_device(self.after, device_of(afterwards.vector.data))
         _, _, moved = _forward(afterwards, batch, order)
-        after = losses.copy()  # NaN for a task without a label
-        after[order] = [moved[k].item() for k in order]
+        after = np.array([moved[k].item() for k in self.here])
 
         before, change = self.before, self.after - self.before
-        trunk, heads = twin.layout.trunk, twin.layout.heads
+        trunk, heads = twin.layout.trunk, [twin.layout.heads[k] for k in self.here]
         # rounding moves a loss itself, and every parameter that the update has left
         terms = ((at_theta * before[trunk]) ** 2).sum(axis=1)
         terms += [((h * before[part]) ** 2).sum() for h, part in zip(at_heads, heads, strict=True)]
@@ -181,7 +181,7 @@ class _Turn:
             descent=at_theta @ self.v,
             predicted_trunk=at_theta @ change[trunk],
             predicted_head=np.array([h @ change[part] for h, part in zip(at_heads, heads, strict=True)]),
-            actual=np.where(np.isnan(losses), 0.0, after - losses),
+            actual=after - losses,
             memories=self.touched,
             noise=noise,
             rounding=self.rounding,
@@ -191,7 +191,7 @@ class _Turn:
         """Whether the twin gave the step's own losses again."""
         near = float(np.sqrt(self.rounding / 64))
         return [
-            f"task {self.twin.task_names[k]!r}: the step saw the loss {own:.6g}, the copy that is measured "
+            f"task {self.twin.task_names[self.here[k]]!r}: the step saw the loss {own:.6g}, the copy that is measured "
             f"{turn.losses[k]:.6g}: a module or a loss draws random numbers or keeps a state that is not copied with it"
             for k, own in zip(self.group, self.losses.tolist(), strict=True)
             if not math.isclose(own, float(turn.losses[k]), rel_tol=near, abs_tol=near)
@@ -229,22 +229,21 @@ def _forward(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Tenso
 
 
 def _gradients(model: SharedBottom, batch: Batch, order: list[int]) -> tuple[Array, Array, Array, list[Array]]:
-    """Losses (K,), ∇_Z Lₖ (K, size of Z), ∇_θ Lₖ (K, size of θ) and each ∇_φₖ Lₖ, on the host.
+    """Losses (K,), ∇_Z Lₖ (K, size of Z), ∇_θ Lₖ (K, size of θ) and each ∇_φₖ Lₖ, on the host, of the tasks in `order`.
 
-    A task that is not in `order`, since it has no label, has the loss NaN and gradients of 0.
+    The forwards run in that order; what is returned is in task order.
     """
     z, leaf, losses = _forward(model, batch, order)
-    tasks, xp = len(model.tasks), array_module(z.data)
-    values = np.full(tasks, np.nan)
-    at_z, at_theta = np.zeros((tasks, z.size)), np.zeros((tasks, model.layout.trunk.stop))
-    at_heads = [np.zeros(part.stop - part.start) for part in model.layout.heads]
-    for k, loss in losses.items():
-        values[k] = loss.item()
-        found = model.sweep(loss, xp.ones_like(loss.data))
-        at_heads[k] = to_host(model.flatten_head(found, k)).astype(np.float64)
+    tasks, xp = sorted(order), array_module(z.data)
+    values = np.array([losses[k].item() for k in tasks], dtype=np.float64)
+    at_z, at_theta = np.zeros((len(tasks), z.size)), np.zeros((len(tasks), model.layout.trunk.stop))
+    at_heads = []
+    for i, k in enumerate(tasks):
+        found = model.sweep(losses[k], xp.ones_like(losses[k].data))
+        at_heads.append(to_host(model.flatten_head(found, k)).astype(np.float64))
         if leaf in found:
-            at_z[k] = to_host(found[leaf]).reshape(-1)
-            at_theta[k] = to_host(model.flatten_trunk(model.sweep(z, found[leaf])))
+            at_z[i] = to_host(found[leaf]).reshape(-1)
+            at_theta[i] = to_host(model.flatten_trunk(model.sweep(z, found[leaf])))
     return values, at_z, at_theta, at_heads
 
 

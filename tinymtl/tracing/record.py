@@ -158,6 +158,9 @@ class Record:
     learning_rate : float or None
         η for plain SGD, with which the trunk moves by −η v; None for other rules.
     task_names : list of str
+        The tasks that took part, in order: K of them. A task without a label in the batch did not.
+    labelled : dict of int, or None
+        {task: rows of the batch that are labelled for it}, of all the model's tasks; None if all rows are.
     x_shape : tuple or None
         The batch's; None for an analytic problem.
     dtype : str
@@ -178,6 +181,7 @@ class Record:
     optimizer: str
     learning_rate: float | None
     task_names: list[str]
+    labelled: dict[str, int] | None
     x_shape: tuple[int, ...] | None
     dtype: str
     heads_have_parameters: bool
@@ -212,6 +216,7 @@ class Record:
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "tasks": self.task_names,
+            "labelled": self.labelled,
             "batch": None if self.x_shape is None else {"rows": self.x_shape[0], "shape": list(self.x_shape)},
             "dtype": self.dtype,
             "losses": _plain(self.losses),

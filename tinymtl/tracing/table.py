@@ -10,7 +10,7 @@ from tinymtl.backend import Array
 from tinymtl.text import aligned
 from tinymtl.ties import nudged, rounding
 from tinymtl.tracing.explain import sentences
-from tinymtl.tracing.numerals import clean, clip, degrees, short, shorten, vector
+from tinymtl.tracing.numerals import clean, clip, degrees, listing, short, shorten, vector
 from tinymtl.tracing.record import Record, Turn
 
 WIDTH = 100
@@ -55,7 +55,18 @@ def _opening(trace: Record) -> list[str]:
     return [
         clip(f"One step of {trace.strategy} with {trace.optimizer}", WIDTH),
         f"{tasks}, {batch}, {trace.dtype}",
+        *_gaps(trace),
     ]
+
+
+def _gaps(trace: Record) -> list[str]:
+    """How many labels there were, and who had none; nothing if all rows were labelled."""
+    if trace.labelled is None:
+        return []
+    counts = listing([f"{clean(name)} {count}" for name, count in trace.labelled.items() if count])
+    absent = [clean(name) for name, count in trace.labelled.items() if not count]
+    left_out = f"; left out without a label: {listing(absent)}" if absent else ""
+    return [clip(f"labelled rows: {counts}{left_out}", WIDTH)]
 
 
 def turn_title(trace: Record, i: int) -> str:
