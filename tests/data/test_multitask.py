@@ -296,6 +296,18 @@ def test_to_an_unknown_device_is_refused():
         small_split().to("gpu")
 
 
+def test_a_scale_leaves_out_what_is_missing():
+    values = np.array([[1.0, np.nan], [3.0, 5.0], [np.nan, 9.0]])
+    for given in (values, np.ma.masked_invalid(values), [[1, None], [3, 5], [None, 9]]):
+        scale = Scale.fit(given)
+        np.testing.assert_allclose([scale.mean, scale.std], [[2, 7], [1, 2]])
+        np.testing.assert_array_equal(scale.standardise(given), [[-1, np.nan], [1, -1], [np.nan, 1]])
+    with pytest.raises(ValueError, match="a column of which none is there"):
+        Scale.fit([[np.nan, 1.0], [np.nan, 2.0]])
+    with pytest.raises(TypeError, match="the array of values holds text"):
+        Scale.fit(["a"])
+
+
 def test_scale_standardises_and_restores():
     values = np.random.default_rng(0).normal([5, -40], [2, 0.1], size=(200, 2))
     scale = Scale.fit(values)

@@ -31,22 +31,22 @@ def birds(data, part, raw):
     table = np.concatenate([lengths, rest], axis=1)
     found = []
     for bird in table:
-        distance = np.abs(raw["values"] - bird).max(axis=1)
-        close = np.flatnonzero(distance < 1e-3)  # NaN compares as not close
+        same = (np.abs(raw["values"] - bird) < 1e-3) | (np.isnan(raw["values"]) & np.isnan(bird))
+        close = np.flatnonzero(same.all(axis=1))
         assert len(close) == 1
         found.append(int(close[0]))
     return found
 
 
 def test_counts(raw, data):
-    unknown = raw["sex"] == 255
-    lacking = np.array([any(value != value for value in row) for row in raw["values"].tolist()])
-    assert (lacking.sum(), unknown.sum(), (lacking & unknown).sum()) == (14, 11, 5)
-    assert [len(getattr(data, part)) for part in PARTS] == [194, 65, 65]
-    assert 344 - 14 - 11 + 5 == 194 + 65 + 65
-    # 60 %, 80 % of 139, 67 and 118 birds, rounded
+    measured = ~np.isnan(raw["values"][:, :3]).any(axis=1)
+    assert measured.sum() == 342 and np.isnan(raw["values"][~measured]).all()
+    assert [len(getattr(data, part)) for part in PARTS] == [206, 67, 69]
+    # 60 %, 80 % of 151, 68 and 123 birds, rounded
     species = [np.bincount(getattr(data, part).targets["species"]).tolist() for part in PARTS]
-    assert species == [[83, 40, 71], [28, 14, 23], [28, 13, 24]]
+    assert species == [[91, 41, 74], [30, 13, 24], [30, 14, 25]]
+    labelled = {name: sum(getattr(data, part).labelled[name] for part in PARTS) for name in data.train.labelled}
+    assert labelled == {"species": 342, "sex": 342 - 9, "mass": 342, "delta_15n": 342 - 12, "delta_13c": 342 - 11}
 
 
 def test_every_bird_is_in_one_part_with_its_own_values(raw, data):
@@ -56,7 +56,8 @@ def test_every_bird_is_in_one_part_with_its_own_values(raw, data):
         assert rows == sorted(rows)
         seen += rows
         assert split.targets["species"].tolist() == raw["species"][rows].tolist()
-        assert split.targets["sex"].tolist() == (raw["sex"][rows] == 1).astype(float).tolist()
+        sex = np.where(raw["sex"][rows] == 255, np.nan, raw["sex"][rows])
+        np.testing.assert_array_equal(split.targets["sex"], sex)
         restored = data.feature_scale.restore(split.x)
         expected = [
             [*raw["values"][row, :3]]
@@ -66,8 +67,7 @@ def test_every_bird_is_in_one_part_with_its_own_values(raw, data):
             for row in rows
         ]
         np.testing.assert_allclose(restored, expected, atol=1e-4)
-    usable = [i for i in range(344) if np.isfinite(raw["values"][i]).all() and raw["sex"][i] != 255]
-    assert sorted(seen) == usable
+    assert sorted(seen) == [i for i in range(344) if np.isfinite(raw["values"][i, :3]).all()]
 
 
 def test_tasks_and_features(data):
@@ -97,6 +97,7 @@ def test_scales_are_those_of_the_training_part(raw, data):
     rows = birds(data, "train", raw)
     for task in data.tasks[2:]:
         column = raw["values"][rows, MEASURED[task.name]].astype(np.float64)
+        column = column[~np.isnan(column)]
         np.testing.assert_allclose(
             [task.scale.mean, task.scale.std], [column.mean(), column.std()], rtol=1e-9
         )
@@ -104,7 +105,7 @@ def test_scales_are_those_of_the_training_part(raw, data):
     np.testing.assert_allclose(data.train.x.std(0), 1, atol=1e-5)
     for part in ("validation", "test"):
         assert (np.abs(getattr(data, part).x.mean(0)) > 1e-4).all()
-        assert all(abs(getattr(data, part).targets[name].mean()) > 1e-3 for name in MEASURED)
+        assert all(abs(np.nanmean(getattr(data, part).targets[name])) > 1e-3 for name in MEASURED)
 
 
 def test_the_test_birds_have_no_say_in_the_training_part(monkeypatch, tmp_path, raw, data):
@@ -114,7 +115,8 @@ def test_the_test_birds_have_no_say_in_the_training_part(monkeypatch, tmp_path, 
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     other = load("penguins")
     assert (other.train.x == data.train.x).all() and (other.validation.x == data.validation.x).all()
-    assert all((other.train.targets[name] == data.train.targets[name]).all() for name in data.train.targets)
+    for name, column in data.train.targets.items():
+        np.testing.assert_array_equal(other.train.targets[name], column)
     assert (other.test.x[:, :3] != data.test.x[:, :3]).all()
 
 
@@ -122,6 +124,6 @@ def test_the_seed_decides_the_split(raw, data):
     again, other = load("penguins", seed=0), load("penguins", seed=1)
     assert (again.test.x == data.test.x).all() and (again.train.x == data.train.x).all()
     assert birds(other, "test", raw) != birds(data, "test", raw)
-    assert np.bincount(other.train.targets["species"]).tolist() == [83, 40, 71]
+    assert np.bincount(other.train.targets["species"]).tolist() == [91, 41, 74]
     with pytest.raises(ValueError, match="seed is 'a': give a whole number of at least 0"):
         load("penguins", seed="a")

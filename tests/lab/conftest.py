@@ -30,6 +30,18 @@ def make_data(tasks=PAIR, rows=(70, 30, 40), features=5, name="made"):
     return MultiTaskData(name, *splits)
 
 
+def with_gaps(split, every=3, missing=(), no_label=()):
+    """The same rows: of task k the labels of rows k, k + 3, … are missing; all labels of some tasks and of some rows."""
+    targets = {}
+    for k, (name, column) in enumerate(split.targets.items()):
+        targets[name] = column.astype(float)
+        targets[name][k::every] = np.nan
+        targets[name][list(no_label)] = np.nan
+        if name in missing:
+            targets[name][:] = np.nan
+    return Split(split.x, targets, split.tasks)
+
+
 def with_dropout(data, seed=0):
     """A network with batch normalisation, a dropout mask in the trunk and one in a head, its own stream for each."""
     norm = tm.nn.BatchNorm1d(6)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tinymtl as tm
-from tests.lab.conftest import MIXED, make_data
-from tinymtl.data import TaskSpec
+from tests.lab.conftest import MIXED, make_data, with_gaps
+from tinymtl.data import MultiTaskData, TaskSpec
 from tinymtl.lab import Comparison, History, Result, Run, compare, execute, report, results, strategies
 from tinymtl.lab.results import DataFacts
 from tinymtl.lab.statistics import Interval, mean_interval
@@ -30,7 +30,8 @@ def constructed(metrics, tasks=("a", "b"), kind="classes", share=0.25):
             history.trunk_backwards, history.head_backwards = [4, 4], [4, 4]
             history.measured, history.conflicting_pairs = [10, 20, 30, 40], [1, 0, 0, 0] if share else [0] * 4
             history.raised_tasks = [0, 0, 1, 1]
-            scores = {name: {"loss": 1 - value, "metric": value} for name, value in zip(tasks, row, strict=True)}
+            pairs = zip(tasks, row, strict=True)
+            scores = {name: {"loss": 1 - value, "metric": value, "labelled": 50} for name, value in pairs}
             results.append(Result(replace(RUN, strategy=strategy, seed=seed), scores, [history]))
     return Comparison(results, {"made": DataFacts("made", specs, 100, 10, 50)})
 
@@ -401,3 +402,25 @@ def test_what_other_processes_cannot_find_is_refused(monkeypatch):
 def test_a_run_of_ones_own_strategy_needs_what_makes_it():
     with pytest.raises(ValueError, match="unknown strategy 'twice'"):
         execute(replace(RUN, strategy="twice"), make_data())
+
+
+# ------------------------------------------------------------ missing labels
+
+
+def test_a_comparison_counts_what_is_labelled(mixed):
+    data = MultiTaskData("gaps", with_gaps(mixed.train), mixed.validation, with_gaps(mixed.test))
+    found = compare(data, steps=["averaged", "mgda"], seeds=1, epochs=2, workers=1)
+    assert found.data["gaps"].gaps == {"kind": [46, 30, 26], "size": [47, 30, 27], "yes": [47, 30, 27]}
+    said = " ".join(found.table("gaps").split())
+    assert "Labelled are, of 70 training and 40 test rows: kind 46 and 26, size 47 and 27, yes 47 and 27" in said
+    lines = [line.split(",") for line in found.to_csv().splitlines()]
+    column = lines[0].index("labelled")
+    assert {line[3]: line[column] for line in lines[1:]} == {"kind": "26", "size": "27", "yes": "27"}
+    assert '"gaps": {\n  "gaps"' in found.to_json()
+    assert "Labelled" not in str(compare(mixed, steps=["averaged"], seeds=1, epochs=1, workers=1))
+
+
+def test_a_task_without_a_label_in_a_part_is_refused_before_any_run(mixed):
+    data = MultiTaskData("gaps", mixed.train, mixed.validation, with_gaps(mixed.test, missing=["size"]))
+    with pytest.raises(ValueError, match="gaps: task 'size' has no label in the test part: leave the task out"):
+        compare(data, steps=["averaged"], seeds=1, epochs=1)

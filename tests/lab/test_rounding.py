@@ -53,7 +53,8 @@ def test_an_interval_that_ends_at_zero():
 )
 def test_the_best_epoch_is_the_first_of_equals(pair, monkeypatch, metrics, best):
     scores = iter(metrics)
-    monkeypatch.setattr(training, "evaluate", lambda model, split: {"t": {"loss": 1.0, "metric": next(scores)}})
+    score = {"loss": 1.0, "labelled": 30}
+    monkeypatch.setattr(training, "evaluate", lambda model, split: {"t": {**score, "metric": next(scores)}})
     model = tm.lab.build(pair, [4])
     assert fit(tm.Averaged(model, tm.SGD(lr=0.1)), pair, epochs=3, patience=3).best_epoch == best
 

@@ -15,7 +15,9 @@ from tests.lab.conftest import (
     make_data,
     scripted_model,
     with_dropout,
+    with_gaps,
 )
+from tinymtl.data import MultiTaskData
 from tinymtl.lab import fit, measure
 from tinymtl.lab.evaluation import evaluate
 from tinymtl.lab.progress import NoBar, progress_bar
@@ -253,3 +255,78 @@ def test_the_same_run_on_the_device(cupy, tmp_path, tasks):
     fit(tm.MGDAUB(twin, ADAM), data, checkpoint=tmp_path / "run.npz", resume=True, **options)
     for key, value in there.state().items():
         np.testing.assert_array_equal(twin.state()[key], value)
+
+
+# ------------------------------------------------------------ missing labels
+
+
+@pytest.mark.parametrize("tasks", [PAIR, MIXED], ids=["one matrix", "a dict"])
+@pytest.mark.parametrize("name", tm.STRATEGIES)
+def test_every_strategy_trains_on_what_is_labelled(name, tasks):
+    """Two epochs of fit are the plain loop over the rows that have a label, and resume goes on with it."""
+    data = make_data(tasks)
+    data = MultiTaskData("gaps", with_gaps(data.train, no_label=range(5, 20)), with_gaps(data.validation), data.test)
+    model, twin = tm.lab.build(data, [5]), tm.lab.build(data, [5])
+    step, other = tm.STRATEGIES[name](model, ADAM, rng=1), tm.STRATEGIES[name](twin, ADAM, rng=1)
+    history = fit(step, data, epochs=2, batch_size=4, rng=7, measure_every=3)
+    rng, expected = np.random.default_rng(7), []
+    rows = np.array([n for n in range(70) if not 5 <= n < 20])
+    for _ in range(2):
+        order, losses, counts = rows[rng.permutation(55)], 0.0, 0.0
+        for start in range(0, 55, 4):
+            batch = order[start : start + 4]
+            targets = {key: column[batch] for key, column in data.train.targets.items()}
+            report = other(data.train.x[batch], targets)
+            count = np.array([(~np.isnan(column)).sum() for column in targets.values()])
+            losses, counts = losses + np.nan_to_num(report.losses) * count, counts + count
+        expected.append(losses / counts)
+    np.testing.assert_allclose(history.train_losses, expected, rtol=1e-6)
+    np.testing.assert_allclose(model.vector.data, twin.vector.data, rtol=1e-5, atol=1e-6)
+    assert history.trunk_forwards[0] >= 14 and len(history.measured) == 10
+    scores = tm.lab.evaluate(model, data.validation)
+    assert history.validation_metrics[-1] == [score["metric"] for score in scores.values()]
+
+
+def test_a_task_that_is_not_in_the_validation_part_has_no_say(mixed):
+    data = MultiTaskData("gaps", mixed.train, with_gaps(mixed.validation, missing=["size"]), mixed.test)
+    model = tm.lab.build(data, [5])
+    history = fit(tm.Averaged(model, ADAM), data, epochs=4, patience=4)
+    metrics = np.array(history.validation_metrics)
+    assert np.isnan(metrics[:, 1]).all() and np.isfinite(metrics[:, [0, 2]]).all()
+    assert history.best_epoch == 1 + metrics[:, [0, 2]].mean(axis=1).argmax()
+
+
+def test_parts_without_labels_are_refused_before_anything_moves(mixed):
+    model = tm.lab.build(mixed, [5])
+    before = model.vector.data.copy()
+    for part, sentence in (
+        ("train", "task 'size' has no label in the training part of gaps: leave the task out"),
+        ("validation", "the validation part of gaps has no label for any of kind, size, yes"),
+    ):
+        missing = ["size"] if part == "train" else ["kind", "size", "yes"]
+        parts = {"train": mixed.train, "validation": mixed.validation, "test": mixed.test}
+        parts[part] = with_gaps(parts[part], missing=missing)
+        with pytest.raises(ValueError, match=sentence):
+            fit(tm.Averaged(model, ADAM), MultiTaskData("gaps", *parts.values()), epochs=1)
+    assert (model.vector.data == before).all()
+
+
+@pytest.mark.parametrize("tasks", [PAIR, MIXED], ids=["one matrix", "a dict"])
+def test_the_same_run_with_gaps_on_the_device(cupy, tasks):
+    data = make_data(tasks)
+    data = MultiTaskData("gaps", *(with_gaps(split) for split in (data.train, data.validation, data.test)))
+    here, there = (tm.lab.build(data, [5]).to(dtype="float64") for _ in range(2))
+    there.to(device="cuda")
+    options = {"epochs": 2, "batch_size": 4, "measure_every": 5}
+    for make in (tm.Averaged, tm.MGDA, tm.Alternating):
+        expected, found = fit(make(here, ADAM), data, **options), fit(make(there, ADAM), data, **options)
+        np.testing.assert_allclose(found.train_losses, expected.train_losses, rtol=1e-10)
+        np.testing.assert_allclose(found.validation_metrics, expected.validation_metrics, rtol=1e-10)
+
+
+def test_penguins_train(tmp_path):
+    data = tm.data.load("penguins")
+    model = tm.lab.build(data, [16])
+    history = fit(tm.MGDAUB(model, tm.Adam(lr=0.01)), data, epochs=30, batch_size=8, checkpoint=tmp_path / "run.npz")
+    assert np.isfinite(history.train_losses).all() and np.isfinite(history.validation_metrics).all()
+    assert history.validation_metrics[-1][0] > 0.9

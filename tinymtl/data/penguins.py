@@ -33,10 +33,11 @@ def penguins(seed: int = 0) -> MultiTaskData:
     """Species, sex, body mass and two isotope ratios of a penguin, K = 5.
 
     The 10 features: length and depth of the culmen (the ridge of the bill) and length of the flipper, in mm;
-    island (3 columns, one of them hot); year (likewise); and whether its clutch was complete. 20 of the 344
-    birds are left out: 14 lack a measurement, 11 have no known sex, and 5 of these are both. Features and
-    the three measured targets are standardised with the training part's mean and standard deviation
-    (`data.feature_scale`, `task.scale`).
+    island (3 columns, one of them hot); year (likewise); and whether its clutch was complete. Two of the 344
+    birds were not measured at all and are left out. Of the other 342, 9 have no known sex, 12 no nitrogen and
+    11 no carbon ratio: they are not labelled for these tasks, and teach the others. Features and the three measured
+    targets are standardised with the training part's mean and standard deviation (`data.feature_scale`,
+    `task.scale`).
 
     Parameters
     ----------
@@ -48,24 +49,24 @@ def penguins(seed: int = 0) -> MultiTaskData:
     Returns
     -------
     MultiTaskData
-        194, 65 and 65 rows. Tasks: species, 3 classes (`SPECIES`); sex, binary (1 is male); mass (g),
+        206, 67 and 69 rows. Tasks: species, 3 classes (`SPECIES`); sex, binary (1 is male); mass (g),
         delta_15n and delta_13c (‰), regression.
 
     Examples
     --------
     >>> penguins()
     MultiTaskData 'penguins': 5 tasks, inputs (10,)
-      rows  194 train, 65 validation, 65 test
+      rows  206 train, 67 validation, 69 test
       task  species: 3 classes
-      task  sex: binary
+      task  sex: binary, 202 of 206 labelled
       task  mass: regression, g
-      task  delta_15n: regression, ‰
-      task  delta_13c: regression, ‰
+      task  delta_15n: regression, ‰, 203 of 206 labelled
+      task  delta_13c: regression, ‰, 203 of 206 labelled
     """
     seed = whole_number("seed", seed, 0)
     columns = ("species", "island", "sex", "year", "clutch")
     arrays = read_arrays("penguins.npz", {"values": (BIRDS, 6), **{name: (BIRDS,) for name in columns}})
-    usable = np.isfinite(arrays["values"]).all(axis=1) & (arrays["sex"] != UNKNOWN)
+    usable = np.isfinite(arrays["values"][:, : len(LENGTHS)]).all(axis=1)
     values, species, island, sex, year, clutch = (arrays[name][usable] for name in ("values", *columns))
 
     x = np.concatenate([values[:, :3], np.eye(3)[island], np.eye(3)[year], clutch[:, None]], axis=1)
@@ -74,8 +75,8 @@ def penguins(seed: int = 0) -> MultiTaskData:
 
     feature_scale = Scale.fit(x[parts["train"]])
     x = feature_scale.standardise(x)
-    tasks = [TaskSpec("species", "classes", len(SPECIES)), TaskSpec("sex", "binary", 1)]
-    targets = {"species": species, "sex": sex == MALE}
+    tasks = [TaskSpec("species", "classes", len(SPECIES)), TaskSpec("sex", "binary", 1, missing=UNKNOWN)]
+    targets = {"species": species, "sex": sex}
     for column, (name, unit) in enumerate(TARGETS.items(), start=3):
         scale = Scale.fit(values[parts["train"], column], unit)
         tasks.append(TaskSpec(name, "regression", 1, scale))

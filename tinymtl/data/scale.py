@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast
 from tinymtl.backend import Array
 
 
@@ -39,16 +41,25 @@ class Scale:
 
     @classmethod
     def fit(cls, values: Array, unit: str = "") -> Scale:
-        """The scale of `values`, (N,) or (N, F), along the first axis."""
-        values = np.asarray(values, dtype=np.float64)
-        return cls(np.asarray(values.mean(0)), np.asarray(values.std(0)), unit)
+        """The scale of `values`, (N,) or (N, F), along the first axis; what is missing (NaN, masked, None) is left out.
+
+        Raises a ValueError for a column without a value.
+        """
+        values = _numbers(values)
+        if np.isnan(values).all(axis=0).any() or not len(values):
+            raise ValueError(f"values of shape {values.shape} with a column of which none is there have no scale")
+        return cls(np.asarray(np.nanmean(values, axis=0)), np.asarray(np.nanstd(values, axis=0)), unit)
 
     def standardise(self, values: Array) -> Array:
-        """(values − mean) / std, as float32."""
-        standard: Array = (np.asarray(values, dtype=np.float64) - self.mean) / self.std
+        """(values − mean) / std, as float32. What is missing stays so, as NaN."""
+        standard: Array = (_numbers(values) - self.mean) / self.std
         return standard.astype(np.float32)
 
     def restore(self, values: Array) -> Array:
         """Standardised values in the original unit, as float64."""
-        restored: Array = np.asarray(values, dtype=np.float64) * self.std + self.mean
+        restored: Array = _numbers(values) * self.std + self.mean
         return restored
+
+
+def _numbers(values: Any) -> Array:
+    return cast(as_numbers(values, "the array of values", gaps=True), np.float64, "the array of values")

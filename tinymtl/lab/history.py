@@ -20,7 +20,8 @@ class History:
     tasks : list[str]
         The tasks, in the order of every row below.
     train_losses : (epochs, K)
-        Mean over the epoch's rows of each task's loss, as the steps saw it: with the parameters of that moment.
+        Mean over the epoch's labelled rows of each task's loss, as the steps saw it: with the parameters of that
+        moment.
     trunk_forwards, trunk_backwards, head_backwards : (epochs,)
         Passes in each epoch, counted where they happen; measuring and evaluating are not counted.
     seconds : (epochs,)
@@ -28,6 +29,7 @@ class History:
     evaluated : (evaluations,)
         The epochs (1 is the first) after which the validation part was looked at.
     validation_losses, validation_metrics : (evaluations, K)
+        Over the labelled rows; NaN for a task that has none there.
     best_epoch : int or None
         The evaluated epoch with the largest mean validation metric; the earliest of several.
     stopped_early : bool

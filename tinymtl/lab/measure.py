@@ -43,7 +43,7 @@ def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
     Returns
     -------
     array (K, n)
-        On the model's device.
+        On the model's device. If labels are missing, K counts the tasks that have one in this minibatch.
 
     Examples
     --------
@@ -54,8 +54,9 @@ def task_gradients(model: SharedBottom, x: Any, targets: Any) -> Array:
            [ 0., -1.]])
     """
     with undisturbed(model), training():
-        z = model.represent((batch := model.read(x, targets)).x)
+        batch = model.read(x, targets)
+        z = model.represent(batch.x)
         _, at_z, _ = model.task_gradients(z, batch)
-        rows = [model.flatten_trunk(model.sweep(z, at_z[k])) for k in range(len(model.tasks))]
+        rows = [model.flatten_trunk(model.sweep(z, at_z[k])) for k in range(len(batch.group))]
     gradients: Array = array_module(rows[0]).stack(rows)
     return gradients

@@ -33,18 +33,35 @@ FILES = ("results.csv", "results.json", "comparison.png")
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the report says about a data set."""
+    """What the report says about a data set.
+
+    Raises
+    ------
+    ValueError
+        From `of`, if a task has no label in one of the parts: it could be neither trained nor compared.
+    """
 
     name: str
     tasks: list[TaskSpec]
     train_rows: int
     validation_rows: int
     test_rows: int
+    #: {task: labelled rows of the three parts}, of the tasks that are not labelled in all rows.
+    gaps: dict[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: MultiTaskData) -> DataFacts:
         """The facts of a loaded data set."""
-        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test))
+        parts = {"training": data.train, "validation": data.validation, "test": data.test}
+        gaps = {}
+        for name in data.train.targets:
+            counts = {part: split.labelled[name] for part, split in parts.items()}
+            for part, count in counts.items():
+                if not count:
+                    raise ValueError(f"{data.name}: task {name!r} has no label in the {part} part: leave the task out")
+            if any(count < len(parts[part]) for part, count in counts.items()):
+                gaps[name] = list(counts.values())
+        return cls(data.name, data.tasks, *(len(split) for split in parts.values()), gaps)
 
 
 @dataclass
@@ -143,6 +160,10 @@ class Comparison:
             f"minibatches of {run.batch_size} for every strategy. {metrics[0].upper()}{metrics[1:]} on "
             f"{facts.test_rows} test rows."
         ]
+        if facts.gaps:
+            counts = [f"{name} {train} and {test}" for name, (train, _, test) in facts.gaps.items()]
+            total = f"{facts.train_rows} training and {facts.test_rows} test rows"
+            lines.append(f"Labelled are, of {total}: {', '.join(counts)}; loss and metric are over these.")
         if "grouped" in self.strategies(data):
             lines.append(f"Random groups of {run.group_size} tasks.")
         return report.filled(*lines, *self.notes.get(data, []))
@@ -220,7 +241,7 @@ class Comparison:
     def to_csv(self) -> str:
         """A line per data set, strategy, seed and task; what belongs to a run stands in each of its lines."""
         rows: list[list[Any]] = [
-            ["data", "strategy", "seed", "task", "metric", "value", "loss"]
+            ["data", "strategy", "seed", "task", "metric", "value", "loss", "labelled"]
             + ["delta_percent", "conflicting_share", "raising_share", "trunk_forwards", "trunk_backwards", "seconds"]
         ]
         for data, facts in self.data.items():
@@ -233,7 +254,7 @@ class Comparison:
                         score = result.test[task.name]
                         metric = "R2" if task.kind == "regression" else "accuracy"
                         key = [data, strategy, result.run.seed, task.name, metric]
-                        rows.append([*key, score["metric"], score["loss"], *of_run])
+                        rows.append([*key, score["metric"], score["loss"], score["labelled"], *of_run])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
@@ -246,6 +267,7 @@ class Comparison:
             "versions": {"tinymtl": tinymtl.__version__, "numpy": np.__version__, "python": platform.python_version()},
             "machine": f"{platform.system()} {platform.machine()}",
             "tasks": {data: [task.name for task in facts.tasks] for data, facts in self.data.items()},
+            "gaps": {data: facts.gaps for data, facts in self.data.items() if facts.gaps},
             "notes": self.notes,
             "summary": {
                 data: {strategy: self._summary(data, strategy) for strategy in self.strategies(data)}

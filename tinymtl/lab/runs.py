@@ -65,7 +65,7 @@ class Result:
     ----------
     run : Run
     test : dict
-        {task: {"loss", "metric"}} on the test part, with the parameters of the best epoch on validation.
+        {task: {"loss", "metric", "labelled"}} on the test part, with the parameters of the best epoch on validation.
     histories : list[History]
         One per network: of single-task nets there are K.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def fit(
     """Train a step's model on the training part of a data set; the model is changed in place.
 
     Every epoch visits all rows once, in a random order; the last minibatch may be smaller. The model's tasks may
-    be some of the data's. The data move to the model's device once.
+    be some of the data's; a row without a label for any of them is left out. The data move to the model's device once.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def fit(
         On Ctrl-C: a script must not take a half-trained network for a trained one. The checkpoint holds the last
         complete epoch, and `resume=True` goes on from there.
     ValueError
-        For a bad option, a task that the data do not have, a damaged checkpoint or one of another run.
+        For a bad option, a task that the data do not have or that has no label in the training part, a validation
+        part without any label, a damaged checkpoint or one of another run.
     OSError
         If the checkpoint cannot be written, or exists and `resume` is False.
 
@@ -105,6 +106,7 @@ def fit(
     for split in (data.train, data.validation):
         for task_name in model.task_names:
             target_of(split, task_name)
+    _check_labels(data, model.task_names)
     device = device_of(model.vector.data)
     data = data.to(device)
     rng = np.random.default_rng(rng)
@@ -121,15 +123,16 @@ def fit(
             checkpoints.save(path, step, state, settings)
 
     history = state.history
-    minibatches = -(-len(data.train) // batch_size)
+    rows = _rows_with_a_label(data.train, model.task_names)
+    minibatches = -(-len(rows) // batch_size)
     bar = progress_bar(epochs * minibatches, history.epochs * minibatches, "step", progress)
     try:
         while history.epochs < epochs and not history.stopped_early:
-            order = to_device(rng.permutation(len(data.train)), device)
+            order = rows[rng.permutation(len(rows))]
             _train_epoch(step, data.train, order, batch_size, measure_every, history, bar.update)
             if history.epochs % evaluate_every == 0 or history.epochs == epochs:
                 _validate(state, step, data.validation, patience)
-                bar.set_postfix_str(f"validation {np.mean(history.validation_metrics[-1]):.3f}")
+                bar.set_postfix_str(f"validation {np.nanmean(history.validation_metrics[-1]):.3f}")
             if path is not None:
                 checkpoints.save(path, step, state, settings)
     except KeyboardInterrupt as interrupt:
@@ -154,14 +157,17 @@ def _train_epoch(
 ) -> None:
     """One pass over the rows in `order`; what happened is added to `history` at its end."""
     x, targets = split.x, _targets(split, step.model.task_names)
+    any_column = next(iter(targets.values())) if isinstance(targets, dict) else targets
+    at_x, at_targets = (to_device(order, device_of(a)) for a in (x, any_column))  # targets with gaps are on the host
     counter = history.epochs * -(-len(order) // batch_size)
     reports: list[StepReport] = []
     measurements: list[tuple[int, int, float, int]] = []
     measuring = 0.0
     started = time.perf_counter()
     for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = x[rows], {name: t[rows] for name, t in targets.items()} if isinstance(targets, dict) else targets[rows]
+        rows = at_targets[start : start + batch_size]
+        y = {name: t[rows] for name, t in targets.items()} if isinstance(targets, dict) else targets[rows]
+        batch = x[at_x[start : start + batch_size]], y
         counter += 1
         if measure_every is None or (counter - 1) % measure_every:
             reports.append(step(*batch))
@@ -177,7 +183,7 @@ def _train_epoch(
             measuring += time.perf_counter() - before
         tick()
     sizes = [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]
-    losses = np.average([report.losses for report in reports], axis=0, weights=sizes)  # on a GPU this waits for it
+    losses = _mean_over_labels(reports, sizes)  # on a GPU this waits for it
     history.seconds.append(time.perf_counter() - started - measuring)
     history.train_losses.append(losses.astype(float).tolist())
     history.trunk_forwards.append(sum(report.trunk_forwards for report in reports))
@@ -204,7 +210,8 @@ def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: i
     history.evaluated.append(history.epochs)
     history.validation_losses.append([score["loss"] for score in scores])
     history.validation_metrics.append([score["metric"] for score in scores])
-    means = np.nan_to_num(np.mean(history.validation_metrics, axis=1), nan=-np.inf).tolist()
+    seen = [k for k, score in enumerate(scores) if score["labelled"]]
+    means = np.nan_to_num(np.mean(np.array(history.validation_metrics)[:, seen], axis=1), nan=-np.inf).tolist()
     if history.best_epoch is None or exceeds(means[-1], means[history.evaluated.index(history.best_epoch)]):
         history.best_epoch = history.epochs
         if patience is not None:
@@ -217,4 +224,33 @@ def _targets(split: Split, names: list[str]) -> Any:
     """The targets of the model's tasks: one (N, K) array if all are of one kind, otherwise a dict."""
     columns = {name: split.targets[name] for name in names}
     kinds = {(task.kind, task.outputs) for task in split.tasks if task.name in columns}
-    return array_module(split.x).stack(list(columns.values()), axis=1) if len(kinds) == 1 else columns
+    if len(kinds) > 1:
+        return columns
+    first, *_ = columns.values()
+    return array_module(first).stack(list(columns.values()), axis=1)
+
+
+def _check_labels(data: MultiTaskData, names: Sequence[str]) -> None:
+    for name in names:
+        if not data.train.labelled[name]:
+            raise ValueError(f"task {name!r} has no label in the training part of {data.name}: leave the task out")
+    if not any(data.validation.labelled[name] for name in names):
+        raise ValueError(f"the validation part of {data.name} has no label for any of {', '.join(names)}")
+
+
+def _rows_with_a_label(split: Split, names: Sequence[str]) -> Array:
+    """The numbers of the rows that teach something, in order."""
+    if any(split.labelled[name] == len(split) for name in names):
+        return np.arange(len(split))
+    return np.flatnonzero(np.any([~np.isnan(split.targets[name]) for name in names], axis=0))
+
+
+def _mean_over_labels(reports: Sequence[StepReport], sizes: Sequence[int]) -> Array:
+    """Each task's loss over an epoch: the mean over its labelled rows."""
+    losses = np.array([report.losses for report in reports])
+    if all(report.labelled is None for report in reports):
+        return np.average(losses, axis=0, weights=sizes)
+    everyone = [[size] * losses.shape[1] for size in sizes]
+    counts = np.array([report.labelled or rows for report, rows in zip(reports, everyone, strict=True)])
+    total: Array = np.where(counts > 0, losses * counts, 0.0).sum(axis=0) / counts.sum(axis=0)
+    return total
