@@ -31,7 +31,7 @@ def make_data(tasks=PAIR, rows=(70, 30, 40), features=5, name="made"):
 
 
 def with_gaps(split, every=3, missing=(), no_label=()):
-    """The same rows: of task k the labels of rows k, k + 3, … are missing; all labels of some tasks and of some rows."""
+    """The same rows: of task k the labels of rows k, k + 3, … are missing, and all of some tasks and of some rows."""
     targets = {}
     for k, (name, column) in enumerate(split.targets.items()):
         targets[name] = column.astype(float)

@@ -61,7 +61,7 @@ class DataFacts:
                     raise ValueError(f"{data.name}: task {name!r} has no label in the {part} part: leave the task out")
             if any(count < len(parts[part]) for part, count in counts.items()):
                 gaps[name] = list(counts.values())
-        return cls(data.name, data.tasks, *(len(split) for split in parts.values()), gaps)
+        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test), gaps)
 
 
 @dataclass
