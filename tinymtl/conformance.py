@@ -16,6 +16,7 @@ from tinymtl.backend import Array, to_host
 from tinymtl.fake_cupy import pretend_gpu
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 from tinymtl.optim import Adam
+from tinymtl.steps.memory import arrays_in
 from tinymtl.steps.step import Step, StepReport
 from tinymtl.tracing import trace
 
@@ -72,6 +73,7 @@ def check_strategy(make: Make) -> list[Check]:
     ✓ bad input moves nothing
     ✓ a failure on the way moves nothing
     ✓ no path from a loss is an error
+    ✓ a task without a label takes no part
     ✓ traced equals untraced
     ✓ on a device as on the host
     """
@@ -338,6 +340,40 @@ def _no_path(make: Make) -> None:
     _same(_bits(step), before, "after a loss that depends on no parameter")
 
 
+def _absent(make: Make) -> None:
+    """A batch without a label for one task moves the others, and of that one neither head nor memory."""
+    for head in (nn.Linear, _Head):
+        step = _step(make, _network(3, head))
+        _several(step, 0, 2)
+        before = _own(step, 1), step.model.vector.data.copy()
+        x, labels = _batch(3, 2)
+        report = step(x, labels | {"t1": np.full(ROWS, np.nan)})
+        _same(_own(step, 1), before[0], "after a batch without a label for task t1")
+        assert np.isnan(report.losses).tolist() == [False, True, False], (
+            f"of a batch without a label for task t1 report.losses is {report.losses}, not NaN for t1 alone"
+        )
+        for k in (0, 2):
+            part = step.model.layout.heads[k]
+            moved = step.model.vector.data[part] != before[1][part]
+            assert moved.any(), f"a batch without a label for task t1 does not move the head of t{k}"
+
+
+def _own(step: Step, task: int) -> dict[str, bytes]:
+    """A task's head, and what the memory keeps of the task alone, to the bit."""
+    model = step.model
+    name, head = model.task_names[task], model.layout.heads[task]
+    found = {"the head": model.vector.data[head]}
+    for memory, value in step.memory.items():
+        for path, array in arrays_in(value, memory):
+            if array.shape == model.vector.shape:
+                found[path] = array[head]
+            elif memory.endswith(f" of {name}"):
+                found[path] = array
+            elif array.shape[-1:] == (len(model.tasks),):
+                found[path] = array[..., task]
+    return {path: to_host(array).tobytes() for path, array in found.items()}
+
+
 def _traced(make: Make) -> None:
     traced, plain = (_step(make, _network(3, moving=True)) for _ in "ab")
     for seed in range(2):
@@ -371,6 +407,7 @@ CHECKS: dict[str, Callable[[Make], str | None]] = {
     "bad input moves nothing": _bad_input,
     "a failure on the way moves nothing": _late_failure,
     "no path from a loss is an error": _no_path,
+    "a task without a label takes no part": _absent,
     "traced equals untraced": _traced,
     "on a device as on the host": _on_a_device,
 }
