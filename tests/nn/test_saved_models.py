@@ -39,8 +39,44 @@ def test_the_file_is_an_ordinary_npz(tmp_path):
     model = network()
     model.save(str(tmp_path / "m.npz"))
     with np.load(tmp_path / "m.npz", allow_pickle=False) as file:
-        assert sorted(file) == sorted(["trunk/0", "trunk/1", "heads/a/0", "heads/a/1", "heads/b/0", "heads/b/1"])
-        np.testing.assert_array_equal(file["heads/b/0"], model.tasks[1].head.weight.data)
+        trunk = ["trunk/layers.0.weight", "trunk/layers.0.bias"]
+        assert sorted(file) == sorted([*trunk, "heads/a/weight", "heads/a/bias", "heads/b/weight", "heads/b/bias"])
+        np.testing.assert_array_equal(file["heads/b/weight"], model.tasks[1].head.weight.data)
+
+
+def test_a_file_by_position_is_read_too(tmp_path):
+    """As version 0.1 wrote them: "trunk/0", "heads/b/1"."""
+    model = network()
+    model.vector.data += 0.25
+    old = [f"trunk/{i}" for i in range(2)] + [f"heads/{name}/{i}" for name in "ab" for i in range(2)]
+    save_arrays(tmp_path / "m.npz", dict(zip(old, model.state().values(), strict=True)))
+    np.testing.assert_array_equal(SharedBottom.load(tmp_path / "m.npz", *parts(seed=9)).vector.data, model.vector.data)
+
+
+class InOrder(nn.Module):
+    def __init__(self):
+        self.a, self.b = nn.Linear(5, 5, rng=1), nn.Linear(5, 5, rng=2)
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+class Tidied(InOrder):
+    """The same network; its attributes are set in another order."""
+
+    def __init__(self):
+        self.b, self.a = nn.Linear(5, 5, rng=3), nn.Linear(5, 5, rng=4)
+
+
+def test_parameters_are_read_by_name_not_by_place(tmp_path):
+    def model(trunk):
+        return SharedBottom(trunk, [Task("t", nn.Linear(5, 2, rng=3), nn.cross_entropy)])
+
+    saved = model(InOrder())
+    saved.save(tmp_path / "m.npz")
+    x = np.random.default_rng(0).standard_normal((3, 5))
+    loaded = SharedBottom.load(tmp_path / "m.npz", Tidied(), [Task("t", nn.Linear(5, 2), nn.cross_entropy)])
+    np.testing.assert_allclose(loaded.predict(x)["t"], saved.predict(x)["t"], rtol=1e-6)
 
 
 def test_state_is_a_copy():
@@ -64,11 +100,11 @@ def changed(state, key, value):
     ("key", "value", "message"),
     [
         ("heads/c/0", np.zeros(3), "another network's: 'heads/c/0' is in only one of the two"),
-        ("heads/b/1", None, "another network's: 'heads/b/1' is in only one of the two"),
-        ("heads/b/0", np.zeros((4, 2)), r"'heads/b/0' was saved with shape \(4, 2\), this model has \(4, 3\)"),
-        ("heads/b/0", np.zeros((1, 3)), r"'heads/b/0' was saved with shape \(1, 3\)"),
-        ("heads/b/1", np.array(["1", "2", "x"]), "'heads/b/1' was saved as <U1, this model has float32"),
-        ("heads/b/1", np.array([1, 2, 3]), "'heads/b/1' was saved as int64, this model has float32"),
+        ("heads/b/bias", None, "another network's: 'heads/b/bias' is in only one of the two"),
+        ("heads/b/weight", np.zeros((4, 2)), r"weight' was saved with shape \(4, 2\), this model has \(4, 3\)"),
+        ("heads/b/weight", np.zeros((1, 3)), r"'heads/b/weight' was saved with shape \(1, 3\)"),
+        ("heads/b/bias", np.array(["1", "2", "x"]), "'heads/b/bias' was saved as <U1, this model has float32"),
+        ("heads/b/bias", np.array([1, 2, 3]), "'heads/b/bias' was saved as int64, this model has float32"),
     ],
 )
 def test_another_networks_parameters_are_refused_and_move_nothing(tmp_path, key, value, message):

@@ -46,7 +46,7 @@ def test_heads_take_the_weighted_gradient_too(network, batch):
     tm.Averaged(model, tm.SGD(0.5), weights={"t0": 1, "t1": 3, "t2": 0})(x, labels)
     tm.Averaged(without, tm.SGD(0.5), weights=[1, 3])(x, {name: labels[name] for name in ("t0", "t1")})
     after, expected = model.state(), without.state()
-    assert (after["heads/t2/0"] == start["heads/t2/0"]).all()
+    assert (after["heads/t2/weight"] == start["heads/t2/weight"]).all()
     for key, value in expected.items():
         assert_allclose(after[key], value, rtol=0, atol=1e-14)
         assert (after[key] != start[key]).any()

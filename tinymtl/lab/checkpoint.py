@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinymtl.backend import Array
+from tinymtl.backend import Array, to_host
+from tinymtl.data import MultiTaskData
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import generators
+from tinymtl.steps.memory import from_arrays, put_back, to_arrays
 from tinymtl.steps.step import Step
 
 
@@ -25,23 +29,53 @@ class Progress:
     rng: np.random.Generator
 
 
-def settings_of(step: Step, data_name: str, rows: int, **options: Any) -> dict[str, Any]:
-    """What must be the same for a run to be resumed: the strategy, the optimizer, the data and the options."""
-    strategy = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in vars(step).items()
-        if isinstance(value, str | int | float | bool | np.ndarray) and not name.startswith("_")
-    }
+def settings_of(step: Step, data: MultiTaskData, **options: Any) -> dict[str, Any]:
+    """What must be the same for a run to be resumed: the strategy, the optimizer, the data by contents, the options."""
     return {
         "strategy": type(step).__name__,
-        **strategy,
-        "optimizer": repr(step.optimizer),
+        **_plain(step),
+        "optimizer": {"rule": type(step.optimizer).__name__, **_plain(step.optimizer)},
         "parameters": str(step.model.vector.dtype),
         "tasks": step.model.task_names,
-        "data": data_name,
-        "rows": rows,
+        "losses": [_name_of(task.loss) for task in step.model.tasks],
+        "data": data.name,
+        "rows": len(data.train),
+        "contents": digest_of(data),
         **options,
     }
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """An object's public attributes that are numbers, strings, arrays or functions (by their names)."""
+    plain = {}
+    for name, value in vars(settings).items():
+        if isinstance(value, np.ndarray):
+            plain[name] = value.tolist()
+        elif isinstance(value, str | int | float | bool | tuple | list | type(None)):
+            plain[name] = value
+        elif callable(value) and not isinstance(value, type):
+            plain[name] = _name_of(value)
+    return {name: value for name, value in plain.items() if not name.startswith("_")}
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def digest_of(data: MultiTaskData) -> str:
+    """A digest of the contents and the split of a data set.
+
+    >>> from tinymtl.data import load
+    >>> digest_of(load("attributes")) == digest_of(load("attributes")) != digest_of(load("multidigits"))
+    True
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for split in (data.train, data.validation, data.test):
+        for name, array in {"x": split.x, **split.targets}.items():
+            values = np.ascontiguousarray(to_host(array))
+            digest.update(f"{name} {values.dtype} {values.shape} ".encode())
+            digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def save(path: Path, step: Step, progress: Progress, settings: dict[str, Any]) -> None:
@@ -49,8 +83,9 @@ def save(path: Path, step: Step, progress: Progress, settings: dict[str, Any]) -
     arrays = {f"model/{key}": value for key, value in step.model.state().items()}
     arrays |= {f"step/{key}": value for key, value in step.state().items()}
     arrays |= {f"best/{key}": value for key, value in (progress.best or {}).items()}
-    states = [g.bit_generator.state for g in [progress.rng, *generators(step.model)]]
-    for key, value in (("random", states), ("history", progress.history.to_dict()), ("settings", settings)):
+    for i, generator in enumerate([progress.rng, *generators(step.model)]):
+        arrays |= dict(to_arrays(generator, f"random/{i}"))
+    for key, value in (("history", progress.history.to_dict()), ("settings", settings)):
         arrays[key] = np.array(json.dumps(value))
     save_arrays(path, arrays)
 
@@ -65,24 +100,30 @@ def load(path: Path, step: Step, rng: np.random.Generator, settings: dict[str, A
     """
     arrays = load_arrays(path)
     try:
-        states, history, saved = (json.loads(str(arrays.pop(key))) for key in ("random", "history", "settings"))
-        parts = {part: _part(arrays, part) for part in ("model", "step", "best")}
-        history = History(**history)
-    except (KeyError, TypeError, ValueError) as error:
+        kept, saved = (json.loads(str(arrays.pop(key))) for key in ("history", "settings"))
+        history = History.from_dict(kept)
+        if not isinstance(saved, dict):
+            raise ValueError("its settings are not a dictionary")
+        parts = {part: _part(arrays, part) for part in ("model", "step", "best", "random")}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of tinymtl.lab.fit, or it is damaged ({error})") from error
     _check_same(path, saved, json.loads(json.dumps(settings)))
-    inside = generators(step.model)
-    if len(states) != 1 + len(inside):
-        raise ValueError(f"{path} keeps {len(states) - 1} generators of dropout masks, this model has {len(inside)}")
+    inside = [rng, *generators(step.model)]
+    if len(parts["random"]) != len(inside):
+        count = len(parts["random"]) - 1
+        raise ValueError(f"{path} keeps {count} generators of dropout masks, this model has {len(inside) - 1}")
     before = step.model.state()
     try:
+        states = [from_arrays(g, arrays, f"random/{i}") for i, g in enumerate(inside)]
+        for generator, state in zip(inside, states, strict=True):
+            type(generator.bit_generator)(0).state = state  # on one that nobody uses: a state may be damaged
         step.model.load_state(parts["model"])
         step.load_state(parts["step"])
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         step.model.load_state(before)
-        raise ValueError(f"{path} is of another network or step: {error}") from error
-    for generator, state in zip([rng, *inside], states, strict=True):
-        generator.bit_generator.state = state
+        raise ValueError(f"{path} is of another network or step, or it is damaged: {error}") from error
+    for generator, state in zip(inside, states, strict=True):
+        put_back(generator, state)
     return Progress(history, parts["best"] or None, rng)
 
 
@@ -91,6 +132,12 @@ def _part(arrays: dict[str, Array], name: str) -> dict[str, Array]:
 
 
 def _check_same(path: Path, saved: dict[str, Any], settings: dict[str, Any]) -> None:
+    """A ValueError that names what differs; a learning rate that was changed by hand is a schedule, and is told."""
+    before, after = (rule if isinstance(rule := by.get("optimizer"), dict) else {} for by in (saved, settings))
+    rates = before.get("lr"), after.get("lr")
+    if rates[0] != rates[1] and all(isinstance(rate, int | float) for rate in rates):
+        warnings.warn(f"{path} was written with lr={rates[0]}; the run goes on with lr={rates[1]}", stacklevel=4)
+        before["lr"] = rates[1]
     for key in [*settings, *saved]:
         if saved.get(key) != settings.get(key):
             was, now = saved.get(key), settings.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -93,7 +93,27 @@ class History:
         """Everything as plain lists and numbers."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """What `to_dict` returned; a ValueError for anything else."""
+        fresh = cls([])
+        if not isinstance(values, dict) or set(values) != set(fresh.to_dict()):
+            raise ValueError("its history has not the parts of a tinymtl.lab.History")
+        for name, value in values.items():
+            own = getattr(fresh, name)
+            fits = isinstance(value, type(own)) if own is not None else value is None or isinstance(value, int)
+            if not fits or (isinstance(value, list) and not _is_numbers(value, name)):
+                raise ValueError(f"its history's {name} is {str(value)[:60]}")
+        return cls(**values)
+
     def __repr__(self) -> str:
         best = "" if self.best_epoch is None else f", best epoch {self.best_epoch}"
         early = ", stopped early" if self.stopped_early else ""
         return f"History({self.epochs} epochs of {', '.join(self.tasks)}{best}{early}, {sum(self.seconds):.1f} s)"
+
+
+def _is_numbers(values: list[Any], name: str) -> bool:
+    """Whether a list is what a history's part of that name holds: names, numbers, or rows of numbers."""
+    kind: Any = str if name == "tasks" else int | float
+    flat = [item for value in values for item in (value if isinstance(value, list) and name != "tasks" else [value])]
+    return all(isinstance(item, kind) for item in flat)

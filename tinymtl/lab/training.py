@@ -111,22 +111,24 @@ def fit(
     data = data.to(device)
     rng = np.random.default_rng(rng)
     state = checkpoints.Progress(History(list(model.task_names)), None, rng)
-    settings = checkpoints.settings_of(step, data.name, len(data.train), **options)
     path = None if checkpoint is None else Path(checkpoint)
+    settings = {} if path is None else checkpoints.settings_of(step, data, **options)
     if path is None and resume:
         raise ValueError("resume=True needs to know from where: give checkpoint=")
     if path is not None:
         checkpoints.check_place(path, resume)
         if path.exists():
             state = checkpoints.load(path, step, rng, settings)
-        else:
-            checkpoints.save(path, step, state, settings)
 
     history = state.history
     rows = _rows_with_a_label(data.train, model.task_names)
     minibatches = -(-len(rows) // batch_size)
     bar = progress_bar(epochs * minibatches, history.epochs * minibatches, "step", progress)
+    saved = history.epochs if path is not None and path.exists() else None
     try:
+        if path is not None and saved is None:
+            checkpoints.save(path, step, state, settings)
+            saved = 0
         while history.epochs < epochs and not history.stopped_early:
             order = rows[rng.permutation(len(rows))]
             _train_epoch(step, data.train, order, batch_size, measure_every, history, bar.update)
@@ -135,8 +137,11 @@ def fit(
                 bar.set_postfix_str(f"validation {np.nanmean(history.validation_metrics[-1]):.3f}")
             if path is not None:
                 checkpoints.save(path, step, state, settings)
+                saved = history.epochs
     except KeyboardInterrupt as interrupt:
-        where = f"{path} holds it: resume=True goes on from there" if path else "there is no checkpoint"
+        where = "there is no checkpoint" if path is None else f"{path} was not written yet"
+        if saved is not None:
+            where = f"{path} holds {saved} of them: resume=True goes on from there"
         interrupt.add_note(f"tinymtl.lab.fit was interrupted after {history.epochs} complete epochs; {where}")
         raise
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,6 +16,25 @@ from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Parameter
 
 Rng = int | np.random.Generator
+
+
+def stream(rng: Rng | None, *kind: Any) -> np.random.Generator:
+    """The generator of a layer: that of `rng`, or for None the next one for layers of this kind.
+
+    The n-th layer of one class and size that a process makes without `rng` draws from the n-th stream, the first
+    one as with `rng=0`. So equal layers differ, and a program that runs again starts with the same weights.
+
+    >>> one, two = stream(None, "doctest", 3), stream(None, "doctest", 3)
+    >>> float(one.random()) == float(np.random.default_rng(0).random()), float(two.random()) != float(one.random())
+    (True, True)
+    """
+    if rng is not None:
+        return np.random.default_rng(rng)
+    made = next(_made.setdefault(kind, itertools.count()))
+    return np.random.default_rng([0, made] if made else 0)
+
+
+_made: dict[tuple[Any, ...], Iterator[int]] = {}
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Parameter:
@@ -33,7 +53,7 @@ class Linear(Module):
     Parameters
     ----------
     in_features, out_features : int
-    rng : int or numpy Generator, default 0
+    rng : int or numpy Generator, default the next stream for layers of this class and size (see `stream`)
         Draws weight (in, out) and bias (out,) uniformly from ±1/√in.
 
     Examples
@@ -42,10 +62,10 @@ class Linear(Module):
     (5, 2)
     """
 
-    def __init__(self, in_features: int, out_features: int, rng: Rng = 0):
+    def __init__(self, in_features: int, out_features: int, rng: Rng | None = None):
         in_features = whole_number("in_features", in_features, 1)
         out_features = whole_number("out_features", out_features, 1)
-        rng = np.random.default_rng(rng)
+        rng = stream(rng, type(self), in_features, out_features)
         bound = 1.0 / np.sqrt(in_features)
         self.weight = _uniform(rng, bound, (in_features, out_features))
         self.bias = _uniform(rng, bound, (out_features,))
@@ -64,7 +84,7 @@ class Conv2d(Module):
     stride : int, default 1
     padding : int, default 0
         Rows and columns of zeros added on each side.
-    rng : int or numpy Generator, default 0
+    rng : int or numpy Generator, default the next stream for layers of this class and size (see `stream`)
         Draws weight (out, in, k, k) and bias (out,) uniformly from ±1/√(in·k²).
 
     Examples
@@ -74,13 +94,19 @@ class Conv2d(Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, rng: Rng = 0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        rng: Rng | None = None,
     ):
         sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride}
         for name, size in sizes.items():
             whole_number(name, size, 1)
         whole_number("padding", padding, 0)
-        rng = np.random.default_rng(rng)
+        rng = stream(rng, type(self), in_channels, out_channels, kernel_size)
         bound = 1.0 / np.sqrt(in_channels * kernel_size**2)
         self.weight = _uniform(rng, bound, (out_channels, in_channels, kernel_size, kernel_size))
         self.bias = _uniform(rng, bound, (out_channels,))
@@ -130,12 +156,12 @@ class Dropout(Module):
     Parameters
     ----------
     p : float in [0, 1)
-    rng : int or numpy Generator, default 0
+    rng : int or numpy Generator, default the next stream for layers of this class and size (see `stream`)
         Draws the masks, one per forward.
     """
 
-    def __init__(self, p: float, rng: Rng = 0):
-        self.p, self.rng = _probability(p), np.random.default_rng(rng)
+    def __init__(self, p: float, rng: Rng | None = None):
+        self.p, self.rng = _probability(p), stream(rng, type(self))
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""

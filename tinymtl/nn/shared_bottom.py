@@ -149,7 +149,14 @@ class SharedBottom:
         self.layout = Layout(list(self.trunk.parameters()), [list(task.head.parameters()) for task in self.tasks])
         parameters = self.layout.parameters
         if len(set(parameters)) < len(parameters):
-            raise ValueError("a parameter belongs to one block only: the trunk and the heads must not share any")
+            seen: dict[Parameter, str] = {}
+            for key, parameter in self._named():
+                if parameter in seen:
+                    raise ValueError(
+                        f"{seen[parameter]} and {key} are one parameter: the trunk and the heads must not share any, "
+                        "since each has an optimizer memory of its own"
+                    )
+                seen[parameter] = key
         if parameters:
             dtype = dtype or np.result_type(*(p.dtype for p in parameters))
             device = device or device_of(parameters[0].data)
@@ -339,7 +346,7 @@ class SharedBottom:
     def state(self) -> dict[str, Array]:
         """A copy of every parameter and buffer on the host.
 
-        Parameters are called "trunk/0", "trunk/1", "heads/left/0" …, buffers by their path in the modules,
+        Both are called by their path in the modules: "trunk/layers.0.weight", "heads/left/bias",
         "trunk/layers.1.running_mean".
         """
         return {key: np.array(to_host(kept.data)) for key, kept in self._kept().items()}
@@ -348,7 +355,7 @@ class SharedBottom:
         """Take all values from `state`, which must have just this model's keys and shapes."""
         require("the state of a model", state, Mapping, "what model.state() returned")
         state = {key: value if is_array(value) else as_numbers(value, repr(key)) for key, value in state.items()}
-        kept = self._kept()
+        kept, state = self._kept(), self._by_name(state)
         if set(kept) != set(state):
             odd = sorted(set(kept) ^ set(state))[0]
             raise ValueError(f"the saved parameters are another network's: {odd!r} is in only one of the two")
@@ -364,10 +371,19 @@ class SharedBottom:
         return dict(self._named()) | self.buffers
 
     def _named(self) -> list[tuple[str, Parameter]]:
-        named = [(f"trunk/{i}", p) for i, p in enumerate(self.layout.trunk_parameters)]
-        for name, parameters in zip(self.task_names, self.layout.head_parameters, strict=True):
-            named += [(f"heads/{name}/{i}", p) for i, p in enumerate(parameters)]
-        return named
+        blocks = [("trunk", self.trunk), *((f"heads/{task.name}", task.head) for task in self.tasks)]
+        return [(f"{block}/{path}", p) for block, module in blocks for path, p in held(module, Parameter)]
+
+    def _by_name(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`state` with names for the positions ("trunk/0", "heads/left/1") that files of version 0.1 have."""
+        counts = {"trunk": self.layout.trunk_parameters} | {
+            f"heads/{name}": head for name, head in zip(self.task_names, self.layout.head_parameters, strict=True)
+        }
+        positions = [f"{block}/{i}" for block, parameters in counts.items() for i in range(len(parameters))]
+        if not positions or not set(positions) <= set(state):
+            return state
+        names = dict(zip(positions, [name for name, _ in self._named()], strict=True))
+        return {names.get(key, key): value for key, value in state.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all parameters and buffers to `path`, an .npz file (never pickle): written beside it, then renamed."""

@@ -331,10 +331,11 @@ class Step:
         Raises a ValueError, before anything changes, if `state` does not fit this step.
         """
         names = list(dict.fromkeys(unquote(path.split("/")[0]) for path in state))
-        fresh = {name: self._fresh(name) for name in names if name not in self.memory}
-        odd = [name for name in self.memory if name not in names] or [n for n, part in fresh.items() if part is None]
+        new = [name for name in names if name not in self.memory]
+        odd = [name for name in self.memory if name not in names] + [name for name in new if not is_optimizers(name)]
         if odd:
             raise ValueError(f"the saved memory is another step's: {odd[0]!r} is in only one of the two")
+        fresh = {name: self._fresh(name) for name in new}
         memory = self.memory | fresh
         saved = {name: from_arrays(memory[name], state, step_in_path(name)) for name in names}
         self.memory |= fresh
@@ -342,12 +343,14 @@ class Step:
             self.memory[name] = put_back(self.memory[name], part)
 
     def _fresh(self, name: str) -> Any:
-        """A new memory of the optimizer for the parts that the name tells; None for another name."""
+        """A new memory of the optimizer for the part that the name tells."""
         vector, layout = self.model.vector.data, self.model.layout
         parts = {head_memory(self.model, k): part for k, part in enumerate(layout.heads)}
         parts["all"] = slice(0, layout.size)
         part = layout.trunk if name.startswith("trunk") else parts.get(name)
-        return None if part is None else self.optimizer.init([Tensor(vector[part])])
+        if part is None:
+            raise ValueError(f"the saved memory is another step's: {name!r} is in only one of the two")
+        return self.optimizer.init([Tensor(vector[part])])
 
 
 def _in_task_order(parts: Sequence[tuple[Sequence[int], Any]], tasks: int) -> Any:
