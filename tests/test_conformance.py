@@ -181,6 +181,13 @@ class Quiet(tm.Averaged):
             return None
 
 
+class Shoving(tm.Averaged):
+    """Lets the optimizer's momentum move the head of a task that is not there."""
+
+    def move_all(self, gradient, group):
+        self.move(("all", slice(0, gradient.size), gradient))
+
+
 class Watching(tm.Averaged):
     """Knows when its stages are looked at one by one."""
 
@@ -213,13 +220,14 @@ class Watching(tm.Averaged):
         (Hasty, "bad input moves nothing", "differs"),
         (Careless, "a failure on the way moves nothing", "after a RuntimeError in the last head"),
         (Quiet, "no path from a loss is an error", "is not refused"),
+        (Shoving, "a task without a label takes no part", "label for task t1, 'the head' differs"),
         (Watching, "traced equals untraced", "after a trace"),
         (OnTheHost, "on a device as on the host", "Error"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_every_check_can_fail(make, failing, sentence, capsys):
-    with pytest.raises(AssertionError, match="does not keep .* of 14: .*") as caught:
+    with pytest.raises(AssertionError, match="does not keep .* of 15: .*") as caught:
         tm.check_strategy(make)
     assert failing in str(caught.value)
     lines = capsys.readouterr().out.splitlines()

@@ -127,7 +127,7 @@ class GradientWeighted(Step):
         solution = found if hasattr(found, "weights") else None
         w = np.asarray(found if solution is None else solution.weights, dtype=np.float64)
         if w.shape != L.shape:
-            raise ValueError(f"weigh must return {len(L)} weights, one per task; it returned shape {w.shape}")
+            raise ValueError(f"weigh must return {len(L)} weights, one per task in self.group; it returned {w.shape}")
         require_finite(w, self.names, "weight")
         return solution, w
 
@@ -230,7 +230,7 @@ class LossWeighted(Step):
         if not isinstance(w, np.ndarray):
             w = w if array_module(w) is not np else np.asarray(w)
         if w.shape != L.shape:
-            raise ValueError(f"weigh must return {len(L)} weights, one per task; it returned shape {w.shape}")
+            raise ValueError(f"weigh must return {len(L)} weights, one per task in self.group; it returned {w.shape}")
         require_finite(w, self.names, "weight")
         if type(w) is type(L) and w.dtype == L.dtype:
             return w
