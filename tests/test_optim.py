@@ -9,7 +9,7 @@ import pytest
 
 import tinymtl as tm
 from tinymtl.nn import Parameter
-from tinymtl.optim import clipped
+from tinymtl.optim import clipped, clipped_together
 
 SHAPES = [(3, 2), (4,), (), (0, 3), (1, 1, 2)]
 STEPS = 50
@@ -414,6 +414,16 @@ def test_a_turn_is_clipped_by_the_norm_of_its_trunk_and_head(memories):
     assert found[trunk].any() and found[head].any() and not found[other].any()
 
 
+def test_the_parts_of_a_turn_are_clipped_once():
+    """Twice would not be the same: 1e-6 is added to the norm each time, and one part may be nearly all of it."""
+    sgd, parts = tm.SGD(1.0, clip_norm=1e-6), [np.array([3e-6]), np.zeros(1)]
+    rule, found = clipped_together(sgd, parts)
+    p = tm.tensor(np.zeros(1))
+    rule.update([p], found[:1], rule.init([p]))
+    np.testing.assert_allclose(p.data, -3e-6 * 1e-6 / 4e-6, rtol=1e-12)
+    assert sgd.clip_norm == 1e-6
+
+
 def test_one_group_of_all_tasks_is_clipped_as_the_averaged_step():
     found, _ = moved(lambda model, rule: tm.RandomGrouped(model, rule, 2), 0.01)
     np.testing.assert_allclose(found, moved(tm.Averaged, 0.01)[0], rtol=1e-12, atol=1e-15)
@@ -432,7 +442,7 @@ def test_with_a_memory_per_task_a_groups_tasks_are_clipped_apart():
 
 def test_a_step_with_an_optimizer_of_ones_own_is_left_to_it():
     class Own:
-        clip_norm = 0.5  # means what its author says
+        clip_norm = 1e-3  # means what its author says
 
         def init(self, parameters):
             return {}

@@ -269,9 +269,34 @@ def test_a_buffer_that_is_written_into_is_put_back_too():
         step(x, y | {"t1": y["t1"] + 100})
     assert model.trunk.seen.data.tolist() == [2]
     assert model.trunk.seen.data.dtype == np.int64
-    twin = copy.deepcopy(model)
-    model.load_state(twin.state())
-    assert model.trunk.seen.data.tolist() == [2]
+    state = model.state()
+    model.load_state(state)
+    step(x, y)
+    assert (model.trunk.seen.data.tolist(), state["trunk/seen"].tolist()) == ([4], [2])
+
+
+def test_values_of_another_dtype_take_the_models():
+    model, _, _ = trained()
+    state = model.state()
+    model.to("float32").load_state(state)
+    assert {b.data.dtype for b in model.buffers.values()} == {np.dtype("float32")}
+
+
+def test_a_model_of_buffers_alone_is_saved_too(tmp_path):
+    class Seen(tm.nn.Module):
+        def __init__(self, seen):
+            self.seen = tm.nn.Buffer(np.array([seen]))
+
+        def forward(self, x):
+            return x
+
+    def made(seen):
+        return tm.SharedBottom(Seen(seen), [tm.Task("a", tm.nn.ReLU(), tm.mse_loss)])
+
+    made(7).save(tmp_path / "model.npz")
+    again = made(0)
+    again = tm.SharedBottom.load(tmp_path / "model.npz", again.trunk, again.tasks)
+    assert again.trunk.seen.data.tolist() == [7]
 
 
 @every_strategy
