@@ -22,7 +22,7 @@ DIAMOND = [["input"], ["input"], ["mul", 0, 1], ["add", 2, 0], ["mul", 2, 3]]
 
 def test_the_graph_of_lesson_1():
     assert sweep(DIAMOND, [2, 3, 6, 8, 48], 4) == [48, 28, 14, 6, 1]
-    assert _recursion(False)(DIAMOND, [2, 3, 6, 8, 48], 4)[:2] == [72, 44]
+    assert _recursion("first")(DIAMOND, [2, 3, 6, 8, 48], 4)[:2] == [72, 44]
 
 
 def test_the_leak_of_lesson_3():

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ Array = np.ndarray[Any, Any]
 
 RIGHT, FOLLOWS, ROUGH, OPEN = "right", "follows", "rough", "open"  # and WRONG: what may be found about a part
 NOT_ANSWERED = "is not answered yet"
+UNNAMED = "not right, in a way that has no name"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def close(value: Any, expected: Any, tolerance: float = 1e-6, exact: bool = Fals
         return value is expected
     if isinstance(expected, bool):
         plain = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-        return isinstance(plain, bool | int) and plain == expected
+        return isinstance(plain, bool | int | float) and plain == expected
     if isinstance(expected, str):
         return isinstance(value, str) and value.strip().lower() == expected.lower()
     if isinstance(expected, dict):
@@ -87,6 +89,7 @@ def close(value: Any, expected: Any, tolerance: float = 1e-6, exact: bool = Fals
         return bool((np.abs(given - right) <= room).all())
     return (
         isinstance(value, list | tuple)
+        and not isinstance(value, Unordered)
         and len(value) == len(expected)
         and all(close(one, other, tolerance, exact) for one, other in zip(value, expected, strict=True))
     )
@@ -166,14 +169,15 @@ def misfit(value: Any, expected: Any, exact: bool = False) -> str:
     if right is not None and not isinstance(expected, str):
         fits = given is not None and _fitted(given, right.shape, exact) is not None
     elif isinstance(expected, dict | list | tuple):
-        fits = isinstance(value, dict) if isinstance(expected, dict) else isinstance(value, list | tuple | np.ndarray)
+        kinds = dict if isinstance(expected, dict) else (list, tuple, np.ndarray)
+        fits = isinstance(value, kinds) and (not isinstance(value, Unordered) or any(map(_listed, expected)))
     elif isinstance(expected, bool):
-        fits = isinstance(value, bool) or (given is not None and given.size == 1)
+        fits = isinstance(value, bool) or (given is not None and given.size == 1 and _binary(value))
     else:
         fits = isinstance(value, str)
     if fits:
         return ""
-    if right is not None and isinstance(value, list | tuple) and right.ndim and len(value) == len(right):
+    if given is None and right is not None and right.ndim and isinstance(value, list) and len(value) == len(right):
         for place, one in enumerate(value):  # the right length: which of the items is it?
             if numbers(one) is None or numbers(one).shape != right.shape[1:]:  # type: ignore[union-attr]
                 return f"{described(value)}, of which item {place} is {described(one)}"
@@ -226,6 +230,8 @@ def raised(exception: str) -> str:
     """
     if exception == "NotImplementedError":
         return NOT_ANSWERED
+    if exception == "RecursionError":
+        return "raised RecursionError: Python gives up about 1000 calls deep, and a loop does not"
     known = getattr(builtins, exception, None)
     if exception in ("LinAlgError", "AxisError") or (isinstance(known, type) and issubclass(known, BaseException)):
         return f"raised {exception}"
@@ -303,8 +309,10 @@ class Key:
         found = self.findings(replies)
         held = tuple(one.state in (RIGHT, FOLLOWS) for one in found)
         points = sum(part.points for part, holds in zip(self.question.parts, held, strict=True) if holds)
-        unnamed = "; ".join(["not right, in a way that has no name", *self.question.hints[:1]])
-        said = [(part.name, one.hint or unnamed) for part, one in zip(self.question.parts, found, strict=True)]
+        said = [
+            (part.name, one.hint or "; ".join([one.detail or UNNAMED, *self.question.hints[:1]]))
+            for part, one in zip(self.question.parts, found, strict=True)
+        ]
         return Mark(points, held, grouped([pair for pair, holds in zip(said, held, strict=True) if not holds]))
 
     def findings(self, replies: list[list[Reply]], own: dict[str, Any] | None = None) -> list[Finding]:
@@ -384,7 +392,8 @@ class Key:
             wrong = {item: one for item, one in each.items() if one.state != RIGHT}
             if not wrong:
                 return Finding(RIGHT)
-            text = grouped([(str(item), one.hint or "not right") for item, one in wrong.items()], alone=False)
+            said = [(str(item), one.hint or "not right") for item, one in wrong.items()]
+            text = grouped(said, alone=len(wrong) == len(each))
             return replace(next(iter(wrong.values())), hint=text)
         cases, replies = self.cases[i], everything[i]
         name = cases[0].name
@@ -400,10 +409,11 @@ class Key:
             return Finding(RIGHT)
         if hint := self._named(i, part, everything):
             return Finding(WRONG, hint, failed)
-        first = said[failed[0]]
-        if first != WRONG:
-            return Finding(WRONG, first, failed, failed[0] if len(said) == len(cases) else None)
-        return Finding(WRONG, self._relation(i, part, replies), failed)
+        hint = self._relation(i, part, replies) if said[failed[0]] == WRONG else ""
+        if hint or all(said[k] == WRONG for k in failed):
+            return Finding(WRONG, hint, failed, detail="" if hint else self._alike(i, part, replies))
+        k = next(k for k in failed if said[k] != WRONG)
+        return Finding(WRONG, said[k], failed, k if len(said) == len(cases) else None)
 
     def _problem(self, i: int, k: int, part: Part, reply: Reply) -> str:
         """What is wrong with one reply: what anybody can see of it first; "" if nothing is."""
@@ -411,43 +421,68 @@ class Key:
         if reply.error:
             asked = f"; asked for: {self.question.returns}" if reply.error.startswith("gives back") else ""
             return f"{name} {reply.error}{asked}"
+        if value is None and self.cases[i][k].arguments is None:
+            return f"{name} is None"
         if value is None:
             return f"{name} gives back nothing (None): does every way through it end in `return`?"
         if part.problem:
             problem = part.problem(self.cases[i][k], reply, right)
         elif part.together or self._agree(part, reply, right):
-            return ""
+            problem = ""
         else:
+            problem = WRONG
+        if problem == WRONG:
             one, expected = item_of(value, item), item_of(right.value, item)
             kind = "" if self._same_list(i, part, one) else misfit(one, expected, part.exact)
-            if isinstance(item, str) and isinstance(value, dict) and item not in value:
-                return "this key is missing"
-            if isinstance(item, str) and isinstance(value, dict) and kind:
-                return f"this is {kind}; asked for: {self.question.returns}"
-            if isinstance(item, int) and not (isinstance(value, list | tuple) and len(value) == len(right.value)):
+            if isinstance(item, str) and isinstance(value, dict):
+                if item not in value:
+                    return "this key is missing"
+                if kind:
+                    wanted = "asked for: " + self.question.returns if self.question.adapt else described(expected)
+                    return f"this is {kind}; {wanted}" + " should stand there" * (not self.question.adapt)
+            elif item is not None and not (isinstance(value, list | tuple) and len(value) == len(right.value)):
                 kind = misfit(value, right.value) or described(value)
             elif isinstance(item, int) and kind:
                 kind = f"{kind} as {part.name}"
             problem = f"{name} gives back {kind}; asked for: {self.question.returns}" if kind else WRONG
+        words = sorted({repr(one.value) for one in self.right[i]}) if isinstance(right.value, str) else ()
+        if problem == WRONG and words and repr(value) not in words:
+            return f"{name} gives back a text that is none of {', '.join(words)}"
         not_finite = problem == WRONG and not _finite(value)
         return f"{name} gives back NaN or infinity: a division by zero?" if not_finite else problem
 
     def _relation(self, i: int, part: Part, replies: list[Reply]) -> str:
         """A sign, a factor or an order by which all replies differ from the right ones."""
-        if part.problem or part.together or self._discrete(i, part):
+        if self._discrete(i, part):
             return ""  # 2 for 1 may have any reason
+        pairs = self._pairs(i, part, replies)
+        return next((said for said, relation in RELATIONS if _relates(relation, pairs, part.tolerance)), "")
+
+    def _alike(self, i: int, part: Part, replies: list[Reply]) -> str:
+        """What else can be seen of numbers without a name: all the same, or all near the right ones."""
+        alike = [all(self._agree(part, one, ones[0]) for one in ones) for ones in (replies, self.right[i])]
+        if alike == [True, False] and len({(one.error, one.calls) for one in replies}) == 1:
+            return "the same answer comes back whatever the arguments are"
+        pairs = [] if self._discrete(i, part) else self._pairs(i, part, replies)
+        if pairs and not any(one.any() for one, _ in pairs):
+            return "every number is 0"
+        near = pairs and all(close(one, two, 1e-2, part.exact) for one, two in pairs)
+        return "near, but not right: the numbers are off by less than 1 % of the largest" if near else ""
+
+    def _pairs(self, i: int, part: Part, replies: list[Reply]) -> list[tuple[Array, Array]]:
+        """The numbers given and the right ones, in all cases; none if they cannot be compared."""
         pairs = []
         for reply, right in zip(replies, self.right[i], strict=True):
             one, two = numbers(item_of(reply.value, part.item)), numbers(item_of(right.value, part.item))
             if one is None or two is None or one.size != two.size:
-                return ""
+                return []
             pairs.append((one.reshape(two.shape), two))
-        return next((said for said, relation in RELATIONS if _relates(relation, pairs, part.tolerance)), "")
+        return pairs
 
-    def _discrete(self, i: int, part: Part) -> bool:
-        """Whether the right replies are words, verdicts, counts, or nothing but zeros and ones."""
-        values = [item_of(right.value, part.item) for right in self.right[i]]
-        return all(map(_counted, values)) or all(close(one, 0.0) or close(one, 1.0) for one in values)
+    def _discrete(self, i: int, part: Part, given: Sequence[Reply] = ()) -> bool:
+        """Whether the right replies are words, verdicts or counts; or these, or those `given`, only zeros and ones."""
+        values, own = ([item_of(one.value, part.item) for one in replies] for replies in (self.right[i], given))
+        return all(map(_counted, values)) or any(some and all(map(_binary, some)) for some in (values, own))
 
     def _agree(self, part: Part, reply: Reply, other: Reply) -> bool:
         if isinstance(part.item, tuple):
@@ -462,7 +497,7 @@ class Key:
 
         Words, verdicts and counts agree by chance too easily: there all parts of the question have to agree.
         """
-        places = range(len(self.cases)) if self._discrete(i, part) else (i,)
+        places = range(len(self.cases)) if self._discrete(i, part, replies[i]) else (i,)
         matching = [
             mistake.hint
             for mistake, wrong in zip(self.question.mistakes, self.wrong, strict=True)
@@ -505,13 +540,16 @@ ORDINALS = ("the first", "the second", "the third", "the fourth", "the fifth", "
 ROUNDED = "right so far, but rounded: give three digits or a fraction"
 
 Relations = Sequence[tuple[str, Callable[[Array], Array]]]
-
 RELATIONS: Relations = (
-    ("the numbers are right up to their sign", lambda e: -e),
+    ("right up to the sign", lambda e: -e),
     ("every number is twice the right one", lambda e: 2 * e),
     ("every number is half of the right one", lambda e: e / 2),
     ("the numbers are right, but the array is transposed", lambda e: e.T if e.ndim == 2 else e),
     ("the numbers are right, but in reverse order", lambda e: e[::-1] if e.ndim else e),
+    *(
+        ("the numbers are right, but rounded: give all their digits", partial(np.round, decimals=d))
+        for d in range(1, 6)
+    ),
 )
 NUMBER_RELATIONS: Relations = (
     *(pair for pair in RELATIONS if "number is" not in pair[0]),
@@ -574,11 +612,21 @@ def _right_components(given: Array | None, expected: Array | None, tolerance: fl
     )
 
 
+def _binary(value: Any) -> bool:
+    """Whether a value is made of zeros and ones."""
+    found = numbers(value)
+    return found is not None and bool(np.minimum(np.abs(found), np.abs(found - 1)).max(initial=0.0) < 1e-9)
+
+
 def _counted(value: Any) -> bool:
     """Whether there is no fraction in a value, by its type."""
     if isinstance(value, list | tuple):
-        return all(map(_counted, value))
+        return all(map(_counted, value)) and not any(isinstance(one, str) for one in value)  # names agree by no chance
     return value.dtype.kind != "f" if isinstance(value, np.ndarray) else not isinstance(value, float | dict)
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _operand(value: Any) -> Any:

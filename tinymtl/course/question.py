@@ -198,8 +198,8 @@ class Texts:
     """The `.toml` of a topic: what is said about answers, and the wrong ones themselves, in Python's words.
 
     `[mistakes.NAME]` has hints with the wrong models that get them: expressions of a function's arguments.
-    `[by_hand.CHECK]` is a whole question about variables, and `[lesson.CHECK]` has the hints and the praise of a
-    lesson's question about a function.
+    `[by_hand.CHECK]` is a whole question about variables, and `[said.NAME]` has the hints and the praise of a
+    question about a function.
     """
 
     content: Mapping[str, Any]
@@ -223,8 +223,8 @@ class Texts:
         )
 
     def said(self, check: str) -> Mapping[str, Any]:
-        """The hints and the praise of a lesson's question about a function."""
-        return {name: tuple(text) if name == "hints" else text for name, text in self.content["lesson"][check].items()}
+        """The hints and the praise of a question about a function."""
+        return {name: tuple(text) if name == "hints" else text for name, text in self.content["said"][check].items()}
 
     def by_hand(self, adapt: Mapping[str, Callable[[Any], Any]] | None = None) -> dict[str, Question]:
         """All questions about variables, by name."""

@@ -203,10 +203,13 @@ def pass_counts(strategy: str, tasks: int, group_size: int) -> list[int]:
 
 def _counts(*strategies: str) -> Callable[[Rng], list[Case]]:
     def draw(rng: Rng) -> list[Case]:
-        cases = []
-        for tasks in [*rng.choice(np.arange(3, 41), size=4, replace=False).tolist(), 7]:
-            size = int(rng.choice([s for s in range(2, tasks) if tasks % s]))  # a rest is left over
-            cases += [Case("pass_counts", (strategy, tasks, size)) for strategy in strategies]
+        sizes = [
+            (tasks, int(rng.choice([s for s in range(2, tasks) if tasks % s])))  # a rest is left over
+            for tasks in [*rng.choice(np.arange(3, 41), size=4, replace=False).tolist(), 7]
+        ]
+        size, groups = rng.integers(2, 6, size=2).tolist()
+        sizes.append((size * groups, size))  # and here none is
+        cases = [Case("pass_counts", (strategy, *pair)) for pair in sizes for strategy in strategies]
         return [cases[i] for i in rng.permutation(len(cases))]
 
     return draw
@@ -239,6 +242,8 @@ def _counted(case: Case, reply: Reply, right: Reply) -> str:
     for place, (one, other) in enumerate(zip(given.ravel(), right.value, strict=True)):
         if one != other and strategy == "grouped" and place < 2 and one in (tasks // size, tasks / size):
             said.append(_ROUND_UP)
+        elif one != other and strategy == "grouped" and place < 2 and one == tasks // size + 1:
+            said.append("a group too many is counted where the group size divides the number of tasks")
         elif one != other:
             said.append(_WHY.get((strategy, place), "every task's head goes back once in a step, in every strategy"))
     return "; ".join(dict.fromkeys(said))

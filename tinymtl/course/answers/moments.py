@@ -33,13 +33,13 @@ def _variant(
     *,
     correction: str = "both",
     count: str = "own",
-    root: Callable[[float], float] = lambda v: v**0.5 + EPS,
+    root: Callable[[float, float], float] = lambda v, c: (v / c) ** 0.5 + EPS,
     square: bool = True,
     sign: float = -1.0,
     memory: Callable[[bool], bool] = lambda per_task: per_task,
     turn: Callable[[int, int, int], int] = lambda i, tasks, steps: i % tasks,
     betas: tuple[float, float] = (BETA1, BETA2),
-    weigh: bool = True,
+    mix: Callable[[float], tuple[float, float]] = lambda beta: (beta, 1 - beta),
     shown: str = "theta",
     start: int = 0,
 ) -> Callable[[list[float], float, int, bool], list[float]]:
@@ -48,18 +48,18 @@ def _variant(
     def model(gradients: list[float], lr: float, steps: int, per_task: bool) -> list[float]:
         separate = memory(per_task)
         m, v, t = ([0.0] * len(gradients) for _ in range(3))
-        beta1, beta2 = betas
+        (old1, new1), (old2, new2) = map(mix, betas)
         theta, path = 0.0, []
         for i in range(steps):
             task = turn(i, len(gradients), steps)
             k, g = task if separate else 0, gradients[task]
-            m[k] = beta1 * m[k] + (1 - beta1 if weigh else 1) * g
-            v[k] = beta2 * v[k] + (1 - beta2 if weigh else 1) * (g * g if square else abs(g))
+            m[k] = old1 * m[k] + new1 * g
+            v[k] = old2 * v[k] + new2 * (g * g if square else abs(g))
             t[k] += 1
             n = {"own": t[k], "all": i + 1, "round": i // len(gradients) + 1}[count] + start
-            mean = m[k] / (1 - beta1**n) if correction in ("both", "mean") else m[k]
-            spread = v[k] / (1 - beta2**n) if correction in ("both", "spread") else v[k]
-            step = lr * mean / root(spread) if n else 0.0
+            first = 1 - betas[0] ** n if correction in ("both", "mean") else 1.0
+            second = 1 - betas[1] ** n if correction in ("both", "spread") else 1.0
+            step = lr * m[k] / first / root(v[k], second)
             theta += sign * step
             path.append(theta if shown == "theta" else sign * step)
         return path
@@ -88,6 +88,7 @@ MOMENTS = Question(
     ),
     {"alternating_adam": alternating_adam},
     TEXTS.mistakes("alternating_adam", "alternating_adam"),
+    **TEXTS.said("moments"),
 )
 
 

@@ -53,6 +53,7 @@ Z_GRADIENTS = Question(
     ),
     {"z_gradients": z_gradients},
     TEXTS.mistakes("z_gradients", "z_gradients", "Z, V, Y"),
+    **TEXTS.said("z_gradients"),
 )
 
 
@@ -111,6 +112,7 @@ UB_WEIGHTS = Question(
             if one.hint not in ("this is the squared length of v, not the weight", "this is the weight of g2")
         ),
     ),
+    **TEXTS.said("ub_weights"),
 )
 
 
@@ -152,6 +154,7 @@ ONE_PASS = Question(
     ),
     {"trunk_gradient": trunk_gradient},
     TEXTS.mistakes("trunk_gradient", "trunk_gradient", "g, w, back"),
+    **TEXTS.said("one_pass"),
 )
 
 

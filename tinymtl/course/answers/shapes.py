@@ -59,6 +59,7 @@ UNBROADCAST = Question(
     ),
     {"unbroadcast": unbroadcast},
     TEXTS.mistakes("unbroadcast", "unbroadcast", "g, shape"),
+    **TEXTS.said("unbroadcast"),
 )
 
 
@@ -119,6 +120,7 @@ DERIVATIVES = Question(
         *TEXTS.mistakes("matmul", "matmul_vjp", "g, a, b"),
         *TEXTS.mistakes("tanh", "tanh_vjp", "g, a"),
     ),
+    **TEXTS.said("derivatives"),
 )
 
 

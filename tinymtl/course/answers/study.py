@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.answers.interval import TABLE, paired_interval, verdict
+from tinymtl.course.answers.interval import TABLE, paired_interval, t_975, verdict  # noqa: F401 (study.toml uses t_975)
 from tinymtl.course.marking import described
 from tinymtl.course.question import Case, Part, Problem, Question, Reply, Rng, Texts, fixed
 from tinymtl.ties import exceeds, first_largest, first_smallest, nudged
@@ -65,7 +65,7 @@ def form_problem(log: Any) -> str:
             return f"row {number} has columns beside the seven of the table"
         for name, (wanted, fits) in COLUMNS.items():
             if not fits(row[name]):
-                return f"the {name!r} of row {number} should be {wanted}"
+                return f"the {name!r} of row {number} should be {wanted}; it is {row[name]!r:.30}"
     methods = {row["method"] for row in log}
     if len(methods) < 2:
         return "the run log has one method only: a comparison takes two"
@@ -77,7 +77,7 @@ def form_problem(log: Any) -> str:
 
 def _names(values: Any) -> str:
     """Some values as text: what the notebook has on show may be repeated, but not at length."""
-    text = ", ".join(str(value)[:30] for value in sorted(values)[:6])
+    text = ", ".join((f"{one:g}" if type(one) is float else str(one))[:30] for one in sorted(values)[:6])
     return text + (" …" if len(values) > 6 else "")
 
 
@@ -135,7 +135,7 @@ def seeds_problem(log: Log) -> str:
     if len({tuple(found) for found in seeds.values()}) > 1:
         return f"the seeds of the final runs differ: {_differing(seeds)}"
     count = len(next(iter(seeds.values())))
-    return "" if count >= 5 else f"there are {count} seeds: five or more are asked for"
+    return "" if count >= 5 else f"five seeds or more are asked for, not {count}"
 
 
 def choice_problem(log: Log) -> str:
@@ -225,11 +225,12 @@ def _figures(rng: Rng) -> list[Case]:
 
 
 KEYS = ("title", "x_label", "y_label", "methods", "means", "pairs", "difference", "half_width")
+_AS_DICT = f"a dict with the keys {', '.join(KEYS[:-1])} and {KEYS[-1]}"
 
 
 def _label_problem(case: Case, reply: Reply, right: Reply) -> str:
     if not isinstance(reply.value, dict):
-        return f"figure_data gives back {described(reply.value)}; asked for: a dict with the keys {', '.join(KEYS)}"
+        return f"figure_data gives back {described(reply.value)}; asked for: {_AS_DICT}"
     for name in ("title", "x_label", "y_label"):
         if name not in reply.value:
             return f"the key {name!r} is missing"
@@ -282,7 +283,7 @@ def _with(name: str, make: Callable[[Log], Any]) -> Callable[[Log], dict[str, An
 FIGURE = Question(
     "figure",
     "The figure, as plain values",
-    f"a dict with the keys {', '.join(KEYS[:-1])} and {KEYS[-1]}",
+    _AS_DICT,
     (
         Part(
             "a title and two axis labels, the metric's with its unit in brackets", _figures, 1, problem=_label_problem
@@ -304,6 +305,7 @@ FIGURE = Question(
         for item in KEYS[3:]
         for mistake in TEXTS.mistakes(f"figure.{item}", "figure_data", "log", adapt=partial(_with, item))
     ),
+    **TEXTS.said("figure"),
 )
 
 
@@ -342,9 +344,6 @@ def _log(metrics: Mapping[str, Sequence[float]]) -> Log:
         row = {"method": method, "lr": float(lr), "split": split}
         log += [{**row, "seed": seed, "metric": metric} for seed, metric in enumerate(found)]
     return log
-
-
-_LOGS = TEXTS.content["logs"]
 
 
 def _best(log: Log, score: Callable[[Sequence[float]], Any], largest: bool = True) -> dict[str, float]:

@@ -56,8 +56,11 @@ def _wrong(
     return model
 
 
-def _recursion(turned: bool) -> Callable[[Tape, list[float], int], list[float]]:
-    """Pushes a node's whole sum so far on, each time that a share arrives: 72 and 44 for 48 and 28."""
+def _recursion(order: str) -> Callable[[Tape, list[float], int], list[float]]:
+    """Pushes a node's whole sum so far on, each time that a share arrives: 72 and 44 for 48 and 28.
+
+    It goes on to the "first" parent first, to the "second", or to them after "both" have their share.
+    """
 
     def model(tape: Tape, values: list[float], output: int) -> list[float]:
         gradient = [0.0] * len(tape)
@@ -65,8 +68,11 @@ def _recursion(turned: bool) -> Callable[[Tape, list[float], int], list[float]]:
 
         def push(node: int) -> None:
             shares = _local(tape[node], values)
-            for parent, derivative in reversed(shares) if turned else shares:
+            for parent, derivative in reversed(shares) if order == "second" else shares:
                 gradient[parent] += gradient[node] * derivative
+                if order != "both":
+                    push(parent)
+            for parent, _ in shares if order == "both" else ():
                 push(parent)
 
         push(output)
@@ -141,6 +147,7 @@ REUSE = Question(
     ),
     {"sweep": sweep},
     TEXTS.mistakes("sweep", "sweep"),
+    **TEXTS.said("reuse"),
 )
 
 
@@ -218,6 +225,7 @@ LOSSES = Question(
             for one in REUSE.mistakes
         ),
     ),
+    **TEXTS.said("losses"),
 )
 
 

@@ -90,6 +90,7 @@ TWO_TASKS = Question(
     ),
     {"two_task_weight": two_task_weight},
     TEXTS.mistakes("two_task_weight", "two_task_weight", "a, b"),
+    **TEXTS.said("two_tasks"),
 )
 
 # ------------------------------------------------------------ K tasks
@@ -118,7 +119,7 @@ def weights_problem(value: Any, gram: Array, tolerance: float = 1e-6) -> str:
     if gap <= tolerance * scale:
         return ""
     if gap <= 1e-2 * scale:
-        return "near, but not there: a gap is left. An iteration takes thousands of rounds; can you solve exactly?"
+        return "near, but not there: a gap is left. Are they rounded, or from an iteration? Can you solve exactly?"
     if alpha.max() > 1 - CLOSE and alpha @ gram.diagonal() <= (1 + CLOSE) * gram.diagonal().min():
         return "the shortest gradient alone is a corner of the hull; most of the time the hull comes nearer"
     return WRONG
@@ -260,6 +261,7 @@ K_TASKS = Question(
     ),
     {"min_norm_weights": lambda gram: min_norm(gram=gram).weights},
     TEXTS.mistakes("min_norm_weights", "min_norm_weights", "G"),
+    **TEXTS.said("k_tasks"),
 )
 
 # ------------------------------------------------------------ stationarity
@@ -321,6 +323,7 @@ STATIONARY = Question(
     ),
     {"is_stationary": is_stationary},
     (*TEXTS.mistakes("is_stationary_absolute", "is_stationary", "g, w, t"), *_RELATIVE),
+    **TEXTS.said("stationary"),
 )
 
 # ------------------------------------------------------------ lesson 5, and the worksheet: the numbers are by hand

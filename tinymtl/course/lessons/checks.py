@@ -249,7 +249,7 @@ def _told(key: Key, replies: list[list[Reply]], found: list[Finding], stage: tup
     if unnamed:
         if len(pairs) > 1:
             sentences.append(f"not right: {listed([parts[i].name for i in unnamed])}")
-        sentences += [f"{found[i].detail}" for i in unnamed if found[i].detail]
+        sentences += dict.fromkeys(found[i].detail for i in unnamed if found[i].detail)
         sentences += [text for text in (_first_failure(key, replies, found, unnamed[0]),) if text]
         sentences += stage if not said else ()
     for text, names in (
