@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -392,8 +391,8 @@ class Key:
             wrong = {item: one for item, one in each.items() if one.state != RIGHT}
             if not wrong:
                 return Finding(RIGHT)
-            said = [(str(item), one.hint or "not right") for item, one in wrong.items()]
-            text = grouped(said, alone=len(wrong) == len(each))
+            hints = [(str(item), one.hint or "not right") for item, one in wrong.items()]
+            text = grouped(hints, alone=len(wrong) == len(each))
             return replace(next(iter(wrong.values())), hint=text)
         cases, replies = self.cases[i], everything[i]
         name = cases[0].name
@@ -540,16 +539,19 @@ ORDINALS = ("the first", "the second", "the third", "the fourth", "the fifth", "
 ROUNDED = "right so far, but rounded: give three digits or a fraction"
 
 Relations = Sequence[tuple[str, Callable[[Array], Array]]]
+
+
+def _places(digits: int) -> Callable[[Array], Array]:
+    return lambda e: np.round(e, digits)
+
+
 RELATIONS: Relations = (
     ("right up to the sign", lambda e: -e),
     ("every number is twice the right one", lambda e: 2 * e),
     ("every number is half of the right one", lambda e: e / 2),
     ("the numbers are right, but the array is transposed", lambda e: e.T if e.ndim == 2 else e),
     ("the numbers are right, but in reverse order", lambda e: e[::-1] if e.ndim else e),
-    *(
-        ("the numbers are right, but rounded: give all their digits", partial(np.round, decimals=d))
-        for d in range(1, 6)
-    ),
+    *(("the numbers are right, but rounded: give all their digits", _places(digits)) for digits in range(1, 6)),
 )
 NUMBER_RELATIONS: Relations = (
     *(pair for pair in RELATIONS if "number is" not in pair[0]),

@@ -162,7 +162,9 @@ def _on_tensors(answer: Callable[[Tensor], Any]) -> Callable[[list[list[int]], i
         nodes: list[Tensor] = []
         for above in parents:
             if not above:
-                nodes.append(tensor(1.0, requires_grad=True))
+                nodes.append(
+                    tensor(1 + 2**0.5 * len(nodes), requires_grad=True)
+                )  # == and `in` compare values: no two alike
             else:
                 nodes.append(nodes[above[0]] + (nodes[above[1]] if len(above) > 1 else 1.0))
         found = answer(nodes[root])
