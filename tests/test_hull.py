@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import tinymtl as tm
 from tinymtl.hull import (
     MinNorm,
     active_set,
     closed_form,
     frank_wolfe,
     gram_matrix,
+    is_exact,
     min_norm,
     normalized_gram,
     two_point_weights,
@@ -511,6 +513,99 @@ def test_gradients_on_a_device_are_fetched_once_as_their_gram_matrix(monkeypatch
     DeviceArray.fetched = 0
     np.testing.assert_allclose(min_norm(gram=gram_matrix(DeviceArray(gradients))).weights, found.weights, atol=1e-6)
     assert DeviceArray.fetched == 1
+
+
+# Units: what leaves the range of the gradients' dtype when it is squared.
+
+
+@pytest.mark.parametrize("solver", ["active-set", "frank-wolfe"])
+@pytest.mark.parametrize(
+    ("dtype", "unit"),
+    [(np.float32, 2.0**e) for e in (-120, -100, -60, 60, 100, 120)]
+    + [(np.float64, 2.0**e) for e in (-1040, -700, -520, 510, 600, 1000)],
+)
+@pytest.mark.parametrize("K", [1, 2, 3, 7])
+def test_gradients_in_any_unit_have_the_same_weights(K, dtype, unit, solver):
+    gradients = np.round(256 * np.random.default_rng(23).standard_normal((K, 9))) / 256  # so that denormals are exact
+    right = min_norm(gradients.astype(dtype), solver=solver)
+    found = min_norm(gradients.astype(dtype) * dtype(unit), solver=solver)
+    np.testing.assert_allclose(found.weights, right.weights, rtol=1e-6 if dtype == np.float32 else 1e-12, atol=1e-9)
+    with np.errstate(over="ignore", under="ignore"):
+        np.testing.assert_allclose(found.squared_norm, right.squared_norm * unit * unit, rtol=1e-5)
+
+
+def test_gradients_of_very_different_lengths():
+    for small, large in ((1e-170, 1.0), (1.0, 1e160), (1e-30, 1e30)):
+        found = min_norm([[small, 0.0], [0.0, large]])
+        np.testing.assert_allclose(found.weights, [1.0, 0.0], atol=1e-15)
+        found = min_norm(np.array([[1e-30, 0.0], [-1e30, 1e30]], np.float32))  # α₂ = 1/(2·10⁶⁰) + …
+        np.testing.assert_allclose(found.weights[1], 0.5e-60, rtol=1e-6)
+
+
+def test_gram_matrix_in_float32_is_right_beyond_its_range():
+    gradients = np.array([[3e-30, 4e-30], [3e25, -4e25]], np.float32)
+    gram = gram_matrix(gradients)
+    assert gram.dtype == np.float64
+    np.testing.assert_allclose(gram, [[25e-60, -7e-5], [-7e-5, 25e50]], rtol=1e-6)
+    assert gram_matrix(gradients[:1] * np.float32(1e30)).dtype == np.float32
+
+
+@pytest.mark.parametrize("value", [1e200, 1e-200])
+def test_the_cosine_has_no_unit(value):
+    cosine = tm.lab.cosines(np.array([[value, 0.0], [value, value]]))[0, 1]
+    assert cosine == pytest.approx(0.5**0.5, rel=1e-15)
+
+
+# Matrices that are none of inner products.
+
+NO_GRAMS = {
+    "longer than both": [[1.0, -2.0], [-2.0, 1.0]],
+    "in huge units": [[1e200, -2e200], [-2e200, 1e200]],
+    "in tiny units": [[1e-200, -2e-200], [-2e-200, 1e-200]],
+    "a zero gradient that is not orthogonal": [[0.0, -1.0], [-1.0, 1.0]],
+    "another": [[0.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 1.0]],
+    "from a campaign": [[12.0, 3.0, 12.0], [3.0, 4.0, 12.0], [12.0, 12.0, 2.0]],
+    "three at 120° and more": [[1.0, -0.9, -0.9], [-0.9, 1.0, -0.9], [-0.9, -0.9, 1.0]],
+    "each pair is possible": [[1.0, 0.9, 0.9], [0.9, 1.0, 0.5], [0.9, 0.5, 1.0]],
+    "ill-scaled": [[1e-8, -2e-8, 0.0], [-2e-8, 1e-8, 0.0], [0.0, 0.0, 1e8]],
+}
+
+
+@pytest.mark.parametrize("solver", ["active-set", "frank-wolfe"])
+@pytest.mark.parametrize("gram", NO_GRAMS.values(), ids=NO_GRAMS)
+def test_what_is_no_matrix_of_inner_products_is_refused(gram, solver):
+    with pytest.raises(ValueError, match="not a matrix of inner products"):
+        min_norm(gram=gram, solver=solver)
+
+
+def test_random_symmetric_matrices_are_refused_or_solved():
+    """Where an answer comes, no other point of the simplex is lower by more than the gap and the matrix's own error."""
+    rng = np.random.default_rng(24)
+    refused = 0
+    for _ in range(400):
+        K = int(rng.integers(2, 6))
+        gram = np.round(rng.uniform(-2, 12, (K, K)), 1)
+        gram = (gram + gram.T) / 2
+        gram[np.diag_indices(K)] = np.abs(gram.diagonal()) + rng.choice([0.1, 6.0])
+        smallest = np.linalg.eigvalsh(gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal())))[0]
+        try:
+            found = min_norm(gram=gram)
+        except ValueError:
+            refused += 1
+            assert smallest < 1e-12
+            continue
+        assert smallest > -2e-3
+        others = rng.dirichlet(np.full(K, 0.5), 200)
+        lowest = np.einsum("ri,ij,rj->r", others, gram, others).min()
+        assert found.squared_norm - found.gap <= lowest + 4e-3 * gram.max()
+    assert 100 < refused < 380
+
+
+def test_a_gram_matrix_of_gradients_that_cancel_is_formed_again():
+    """Rounding in float32 may make |gᵢ·gⱼ| larger than ‖gᵢ‖‖gⱼ‖: `is_exact` sees it."""
+    gram = np.array([[1.0, -1.001], [-1.001, 1.0]], np.float32)
+    assert not is_exact(gram)
+    assert is_exact(np.array([[1.0, -1.00001], [-1.00001, 1.0]], np.float32))
 
 
 # Normalisation.

@@ -27,7 +27,9 @@ from tinymtl.checks import choose
 from tinymtl.nn.functional import inner_products
 
 EPS = float(np.finfo(np.float64).eps)
+SLACK = 1.0 + 1e-4  # by how much |gᵢ·gⱼ| may be larger than ‖gᵢ‖‖gⱼ‖ in a Gram matrix that was rounded to float32
 LARGEST = 1e300  # beyond it, sums of K entries of a Gram matrix could overflow
+NO_GRAM = "gram is not a matrix of inner products: it has a negative eigenvalue"
 
 
 class MinNorm(NamedTuple):
@@ -151,7 +153,7 @@ def active_set(gram: Array) -> MinNorm:
         except np.linalg.LinAlgError:
             continue
         return _certified(gram, u * d, solves)
-    raise ValueError("gram is not a matrix of inner products: it has a negative eigenvalue")
+    raise ValueError(NO_GRAM)
 
 
 def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
@@ -163,13 +165,16 @@ def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
         nonlocal solves
         solves += 1
         d_S = d.take(support)
-        y: Array = np.linalg.solve(A.take(support, 0).take(support, 1), d_S)
+        A_SS = A if len(support) == K else A.take(support, 0).take(support, 1)
+        y: Array = np.linalg.solve(A_SS, d_S)
         # A matrix of inner products gives 0 < d·y = yᵀAy ≤ 1, and takes fewer systems than this.
         if not 0.0 < d_S.dot(y) < 1.0 + 1e-6 or solves > 5 * K + 20:
             raise np.linalg.LinAlgError
         return y
 
-    # Start from all gradients; drop those with a negative weight until there are none.
+    # Start from all gradients; drop those with a negative weight until there are none. Inner products make A positive
+    # definite, and d·y ≤ 1 on all of it: only then is the problem convex, and the certificate worth anything.
+    np.linalg.cholesky(A)
     support = np.arange(K)
     y = nearest_in_plane(support)
     while y.item(y.argmin()) <= 0.0:
@@ -268,7 +273,10 @@ def min_norm(
     if gram is None:
         if gradients is None:
             raise ValueError("nothing to solve: give gradients, (K, n), or gram=, their (K, K) inner products")
-        G = _fetch_gram(gradients)
+        G, unit = fetch_gram(gradients)
+        if unit != 1.0:
+            found = min_norm(gram=G, solver=solver, floor=floor)
+            return found._replace(squared_norm=found.squared_norm * unit * unit, gap=found.gap * unit * unit)
     elif gradients is None:
         G = _check_gram(gram)
     else:
@@ -281,6 +289,8 @@ def min_norm(
     shortest = int(squares.argmin())
     if squares.item(shortest) <= 0.0 and solve is not closed_form:  # v = 0 is one of the gradients
         return _certified(G, np.eye(len(G))[shortest], 0)
+    if solve is frank_wolfe and np.linalg.eigvalsh(_cosines(G))[0] < -1e-3:  # the others look for themselves
+        raise ValueError(NO_GRAM)
     return solve(G)
 
 
@@ -310,6 +320,9 @@ def _certified(gram: Array, alpha: Array, iterations: int) -> MinNorm:
 def gram_matrix(gradients: Array | Sequence[Any]) -> Array:
     """The inner products G = [gᵢ·gⱼ] of K gradients, on their device and in their dtype.
 
+    On the host G is formed in float64 if float32 cannot hold the squares of gradients in float32: lengths of 1e-30
+    and of 1e30 are right. On a GPU nobody looks, for that would mean to wait; `min_norm(gradients)` does.
+
     Parameters
     ----------
     gradients : (K, n) array, or a list of K arrays of one shape
@@ -319,7 +332,29 @@ def gram_matrix(gradients: Array | Sequence[Any]) -> Array:
     array([[ 8., -2.],
            [-2.,  1.]])
     """
-    return inner_products(_as_rows(gradients))
+    rows = _as_rows(gradients)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        gram = inner_products(rows)
+        if array_module(rows) is np and gram.dtype == np.float32 and not is_exact(gram):
+            gram = inner_products(rows.astype(np.float64))
+    return gram
+
+
+def is_exact(gram: Array) -> bool:
+    """Whether a Gram matrix, on the host and in the dtype in which it was formed, is right up to rounding.
+
+    It is not if squares have left the dtype's range, or if rounding has made some |gᵢ·gⱼ| larger than ‖gᵢ‖‖gⱼ‖. Then
+    form it again in float64: that holds all products of two float32 numbers.
+
+    >>> is_exact(np.eye(2, dtype=np.float32)), is_exact(np.full((2, 2), 1e-40, np.float32))
+    (True, False)
+    """
+    squares = gram.diagonal().astype(np.float64)
+    smallest, largest = (1e-30, np.inf) if gram.dtype == np.float32 else (1e-280, LARGEST)
+    if not (squares.min() > smallest and squares.max() < largest):
+        return False
+    lengths = np.sqrt(squares)
+    return bool((np.abs(gram) <= SLACK * lengths[:, None] * lengths).all())
 
 
 def normalized_gram(gram: Array, losses: Array | Sequence[float] | None, how: str) -> Array:
@@ -388,18 +423,24 @@ def _as_rows(gradients: Any) -> Array:
     return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)
 
 
-def _fetch_gram(gradients: Any) -> Array:
-    """The Gram matrix of the gradients, fetched to the host in one copy, checked, in float64."""
+def fetch_gram(gradients: Any) -> tuple[Array, float]:
+    """The Gram matrix of the gradients, fetched to the host in one copy, checked, in float64; and its unit.
+
+    G · unit² are the inner products. The unit is 1, unless the squares of the gradients leave the range of their
+    dtype: G is then formed a second time, in float64, of gradients divided by the unit, a power of two.
+    """
     rows = _as_rows(gradients)
     with np.errstate(all="ignore"):  # what is not finite is named below
-        gram = to_host(gram_matrix(rows))
-        squares = gram.diagonal()
-        if gram.dtype == np.float32 and not (squares.min() > 1e-30 and squares.max() < np.inf):
-            gram = to_host(gram_matrix(rows.astype(np.float64)))  # the squares are out of float32's range
-    for k, square in enumerate(gram.diagonal().tolist()):
-        if not square < LARGEST:
-            raise ValueError(f"gradient {k} is not finite: its squared length is {square}")
-    return _check_gram(gram)
+        gram = to_host(inner_products(rows))
+        if is_exact(gram) or not rows.size:
+            return _check_gram(gram), 1.0
+        rows = rows.astype(np.float64)
+        largest = to_host(abs(rows).max(axis=1))
+        for k, size in enumerate(largest.tolist()):
+            if not size < np.inf:
+                raise ValueError(f"gradient {k} is not finite: it holds {size}")
+        unit = 2.0 ** (int(np.frexp(largest.max())[1]) - 1)
+        return _check_gram(to_host(inner_products(rows / unit))), unit
 
 
 def _check_gram(gram: Any) -> Array:
@@ -410,13 +451,15 @@ def _check_gram(gram: Any) -> Array:
         raise ValueError(f"gram must be a (K, K) array of real numbers: {error}") from None
     if G.shape == (2, 2):  # the usual case in the time of one NumPy call; whatever fails is named below
         (g11, g12), (g21, g22) = G.tolist()
-        if 0.0 <= g11 < LARGEST and 0.0 <= g22 < LARGEST and g12 == g21 and abs(g12) < LARGEST:
+        bound = SLACK * (g11 * g22)
+        in_range = 0.0 < g11 < LARGEST and 0.0 < g22 < LARGEST and 1e-290 < bound < LARGEST
+        if in_range and g12 == g21 and g12 * g12 <= bound:
             return G
     if G.ndim != 2 or G.shape[0] != G.shape[1] or len(G) == 0:
         raise ValueError(f"gram must be the (K, K) inner products of K ≥ 1 gradients, got shape {G.shape}")
     if not (G.item(G.argmin()) > -LARGEST and G.item(G.argmax()) < LARGEST):  # both stop at a NaN
         i, j = np.argwhere(~(np.abs(G) < LARGEST))[0].tolist()
-        raise ValueError(f"gram must be finite, but gram[{i}, {j}] is {G[i, j]}")
+        raise ValueError(f"gram must be finite (and less than {LARGEST:g}), but gram[{i}, {j}] is {G[i, j]}")
     squares = G.diagonal()
     k = int(squares.argmin())
     if squares.item(k) < -1e-6 * squares.item(squares.argmax()):
@@ -426,4 +469,16 @@ def _check_gram(gram: Any) -> Array:
         if abs(G[i, j] - G[j, i]) > 1e-5 * squares.max():
             raise ValueError(f"gram must be symmetric, but [{i}, {j}] is {G[i, j]} and [{j}, {i}] is {G[j, i]}")
         G = (G + G.T) / 2.0  # a product formed on a device is symmetric up to rounding
+    if len(G) == 2 or squares.item(k) <= 0.0:  # of longer ones the solvers see more
+        off = np.abs(_cosines(G)).max()
+        if off > SLACK:
+            raise ValueError(NO_GRAM)
     return G
+
+
+def _cosines(gram: Array) -> Array:
+    """gᵢ·gⱼ / ‖gᵢ‖‖gⱼ‖; a gradient of length 0 is taken as one that is 1e-8 of the longest."""
+    lengths = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    lengths = np.where(lengths > 0.0, lengths, 1e-8 * lengths.max() or 1.0)
+    cosines: Array = gram / lengths[:, None] / lengths
+    return cosines

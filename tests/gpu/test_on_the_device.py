@@ -81,6 +81,18 @@ def test_no_step_waits_for_the_device_but_for_the_gram_matrix(cupy, strategy, st
             step(x, y)
 
 
+@pytest.mark.parametrize(("unit", "transfers"), [(1.0, 1), (1e-30, 2), (1e30, 2)])
+@pytest.mark.parametrize("make", [tm.MGDA, tm.MGDAUB], ids=lambda make: make.__name__)
+def test_a_second_transfer_for_losses_whose_gram_matrix_float32_cannot_hold(cupy, make, unit, transfers):
+    heads = [tm.Task(n, tm.nn.Linear(4, 3), lambda p, t: unit * tm.cross_entropy(p, t)) for n in "ab"]
+    step = make(tm.SharedBottom(tm.nn.MLP([5, 4]), heads).to(device="cuda"), tm.SGD(0.0))
+    x, y = np.ones((6, 5), np.float32), {"a": [0, 1, 2, 0, 1, 2], "b": [1, 1, 1, 0, 0, 2]}
+    step(x, y)
+    tally.reset()
+    assert np.isfinite(step(x, y).weights).all()
+    assert tally.log.count(".get()") == transfers
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
 def test_stacked_heads_of_one_output(cupy, strategy):
     x, y = batch(classes=2)

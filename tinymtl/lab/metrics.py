@@ -10,7 +10,7 @@ import numpy as np
 
 from tinymtl.arrays import as_numbers, without_gaps
 from tinymtl.backend import Array, array_module, is_array, to_host
-from tinymtl.hull import gram_matrix
+from tinymtl.hull import fetch_gram
 from tinymtl.ties import first_largest, rounding, settled
 
 # ------------------------------------------------------------ predictions
@@ -133,7 +133,7 @@ def cosines(gradients: Array) -> Array:
            [-1.,  1.,  0.],
            [ 0.,  0.,  0.]])
     """
-    gram = to_host(gram_matrix(gradients)).astype(np.float64)
+    gram, _ = fetch_gram(gradients)  # whose unit a cosine does not have
     lengths = np.sqrt(np.diagonal(gram))
     products = np.outer(lengths, lengths)
     return np.divide(gram, products, out=np.zeros_like(gram), where=products > 0)

@@ -29,8 +29,11 @@ class TaskGradients(Protocol):
     def __getitem__(self, k: int) -> Array:
         """gₖ."""
 
-    def gram(self) -> Array:
-        """G = [gᵢ·gⱼ], (K, K), where the gradients are: inner products over all elements, the whole batch's."""
+    def gram(self, dtype: Any = None) -> Array:
+        """G = [gᵢ·gⱼ], (K, K), where the gradients are: inner products over all elements, the whole batch's.
+
+        In the gradients' own dtype, or formed in `dtype`.
+        """
 
     def combine(self, w: Array) -> Array:
         """Σ wₖ gₖ."""
@@ -45,15 +48,16 @@ class DenseGradients:
     def __getitem__(self, k: int) -> Array:
         return self.gradients[k]
 
-    def gram(self) -> Array:
+    def gram(self, dtype: Any = None) -> Array:
         """[⟨Dᵢ, Dⱼ⟩]."""
-        rows = [g.reshape(-1) for g in self.gradients]
+        rows = [g.reshape(-1).astype(dtype or g.dtype, copy=False) for g in self.gradients]
         xp = array_module(rows[0])
         if xp is not np or len(rows) > 4:
             return inner_products(xp.stack(rows))
         # a few inner products cost less than stacking the rows
         products = [[float(a.dot(b)) for b in rows[: i + 1]] for i, a in enumerate(rows)]
-        return np.array([[products[max(i, j)][min(i, j)] for j in range(len(rows))] for i in range(len(rows))])
+        full = [[products[max(i, j)][min(i, j)] for j in range(len(rows))] for i in range(len(rows))]
+        return np.array(full, rows[0].dtype)
 
     def combine(self, w: Array) -> Array:
         """Σ wₖ Dₖ."""
@@ -76,10 +80,11 @@ class FactoredGradients:
         columns = slice(k * self.outputs, (k + 1) * self.outputs)
         return self.at_logits[:, columns].dot(self.weight[:, columns].T)
 
-    def gram(self) -> Array:
+    def gram(self, dtype: Any = None) -> Array:
         """⟨Dₖ, Dₗ⟩ = Σ (RₖᵀRₗ) ∘ (VₖᵀVₗ): two small products and a sum over blocks."""
-        inner = self.at_logits.T.dot(self.at_logits)
-        inner *= self.weight.T.dot(self.weight)
+        R, V = (a.astype(dtype or a.dtype, copy=False) for a in (self.at_logits, self.weight))
+        inner = R.T.dot(R)
+        inner *= V.T.dot(V)
         if self.outputs == 1:
             return inner
         blocks: Array = inner.reshape(self.tasks, self.outputs, self.tasks, self.outputs).sum(axis=(1, 3))

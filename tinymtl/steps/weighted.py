@@ -9,7 +9,9 @@ import numpy as np
 
 from tinymtl.backend import Array, array_module, to_host
 from tinymtl.checks import choose
+from tinymtl.hull import is_exact
 from tinymtl.nn.functional import inner_products
+from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.layout import flatten, joined
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
@@ -81,7 +83,7 @@ class GradientWeighted(Step):
         g = now.gradients = D if self.at == "Z" else TrunkGradients(model, Z, D, len(L))
         yield "task gradients", now
 
-        now.gram, losses = self._fetch(g.gram(), L)
+        now.gram, losses = self._fetch(g, L)
         yield "gram", now
 
         if self.at == "θ" and not Z.requires_grad:  # a frozen trunk: there is nothing to weigh, the heads train
@@ -109,17 +111,23 @@ class GradientWeighted(Step):
         now.memory = ["all"]
         yield "update", now
 
-    def _fetch(self, gram: Array, L: Array) -> tuple[Array, Array]:
-        """Gram matrix and losses on the host in float64, checked: from a GPU, in one transfer."""
-        names = self.names
+    def _fetch(self, g: TaskGradients, L: Array) -> tuple[Array, Array]:
+        """Gram matrix and losses on the host in float64, checked: from a GPU, in one transfer.
+
+        A second one, if the inner products are too small or too large for float32, for those formed in float64.
+        """
+        names, gram = self.names, g.gram()
         if isinstance(gram, np.ndarray):
-            gram, L = gram.astype(np.float64), L.astype(np.float64)
+            G, L = gram, L.astype(np.float64)
         else:
-            both = to_host(array_module(gram).concatenate([gram, L[:, None]], axis=1)).astype(np.float64)
-            gram, L = both[:, :-1], both[:, -1]
+            both = to_host(array_module(gram).concatenate([gram, L[:, None]], axis=1))
+            G, L = both[:, :-1], both[:, -1].astype(np.float64)
         require_finite(L, names)
-        require_finite(gram.diagonal(), names, "squared gradient norm")
-        return gram, L
+        if G.dtype != np.float64 and not is_exact(G):
+            G = to_host(g.gram(np.float64))
+        G = G.astype(np.float64)
+        require_finite(G.diagonal(), names, "squared gradient norm")
+        return G, L
 
     def _solve(self, G: Array, L: Array) -> tuple[Any, Array]:
         """`weigh`'s answer, split into the solution that certifies the weights (or None) and the weights, checked."""
@@ -152,9 +160,9 @@ class TrunkGradients:
         row: Array = self.rows[k]
         return row
 
-    def gram(self) -> Array:
+    def gram(self, dtype: Any = None) -> Array:
         """G = [gᵢ·gⱼ]."""
-        return inner_products(self.rows)
+        return inner_products(self.rows.astype(dtype or self.rows.dtype, copy=False))
 
     def combine(self, w: Array) -> Array:
         """Σ wₖ gₖ."""
