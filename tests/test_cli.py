@@ -200,6 +200,73 @@ def test_ctrl_c_writes_nothing(capsys, monkeypatch):
     assert os.listdir() == []
 
 
+# ------------------------------------------------------------ without streams, and with ones that close
+
+
+def in_a_process(*arguments, closed=(), **options):
+    """The command in a process of its own, some of its file descriptors closed before Python starts."""
+    code = (
+        "import os, sys\nfor fd in {}: os.close(fd)\nos.execv(sys.executable, [sys.executable, '-m', 'tinymtl', *{}])"
+    )
+    here = os.path.dirname(os.path.dirname(tm.__file__))
+    environment = {**os.environ, "PYTHONPATH": here, **options.pop("env", {})}
+    call = [sys.executable, "-c", code.format(list(closed), list(arguments))]
+    return subprocess.run(call, capture_output=True, text=True, env=environment, **options)
+
+
+@pytest.mark.parametrize("closed", [(0,), (2,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("command", [["walk", "--problem", "hand"], ["compare", *QUICK]])
+def test_commands_do_without_standard_streams(closed, command):
+    done = in_a_process(*command, closed=closed)
+    assert (done.returncode, done.stderr) == (0, "")
+    if 1 not in closed:
+        assert ("What the step did" if command[0] == "walk" else "Written: results") in done.stdout
+
+
+@pytest.mark.parametrize("command", ["walk --problem hand", "compare --help", "--version"])
+def test_a_closed_pipe_ends_quietly(command):
+    here = os.path.dirname(os.path.dirname(tm.__file__))
+    reading, writing = os.pipe()
+    os.close(reading)
+    call = [sys.executable, "-m", "tinymtl", *command.split()]
+    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": here})
+    os.close(writing)
+    assert done.returncode in ((141,) if "walk" in command else (0, 141)) and done.stderr == b""
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stderr"])
+def test_fit_and_walk_do_with_a_closed_stream(monkeypatch, capsys, stream):
+    for value in (None, io.StringIO()):
+        if value is not None:
+            value.close()
+        monkeypatch.setattr(sys, stream, value)
+        data = tm.data.load("attributes")
+        for progress in (None, True) if value is None else (None,):
+            tm.lab.fit(tm.Averaged(tm.lab.build(data, [4]), tm.SGD(0.1)), data, 1, progress=progress)
+    if stream == "stdin":
+        assert main(["walk", "--problem", "hand"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trunk", "10000000000"], "a trunk of the widths [10000000000] does not fit into memory"),
+        (["--trunk", "9" * 30], "does not fit into memory"),
+        (["--seeds", "99999999999"], "seeds is 99999999999"),
+    ],
+)
+def test_a_size_that_no_memory_holds(capsys, arguments, words):
+    assert words in refused(capsys, "compare", "--data", "attributes", *arguments)
+
+
+def test_memory_that_runs_out_is_one_sentence(capsys, monkeypatch):
+    def full(args):
+        raise MemoryError("Unable to allocate 5 TiB")
+
+    monkeypatch.setattr(cli, "_compare", full)
+    assert refused(capsys, "compare") == "tinymtl: there is not enough memory: Unable to allocate 5 TiB\n"
+
+
 # ------------------------------------------------------------ devices
 
 

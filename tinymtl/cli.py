@@ -58,23 +58,39 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for a wrong call or input, 130 for Ctrl-C.
+    """Run the command line; returns the exit code.
+
+    0; 1 if part of the work failed and the rest is there; 2 for a wrong call or input; 130 for Ctrl-C; 141 if whoever
+    read the output closed it, as `| head` does.
 
     >>> main(["--version"])
     tinymtl 0.1.0
     0
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a service, pythonw, `2>&-`: else the next file that is opened takes its place
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a console that cannot show Δ or ± gets a question mark instead
         with contextlib.suppress(AttributeError):  # not every stream (a notebook's, a test's) can be told so
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
-    except SystemExit as leave:  # argparse leaves this way, with --help as with an error
-        return int(leave.code or 0)
+        try:
+            code = _run(arguments)
+        except SystemExit as leave:  # argparse leaves this way, with --help as with an error
+            code = int(leave.code or 0)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream without a file descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        return 141
     except KeyboardInterrupt:
         print("tinymtl: interrupted", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        print(f"tinymtl: there is not enough memory{f': {error}' if str(error) else ''}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
         print(f"tinymtl: {_sentence(error)}", file=sys.stderr)
         return 2

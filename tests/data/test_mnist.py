@@ -25,9 +25,7 @@ def small_mnist(brightest=255):
     """16 training and 7 test images; labels tell images apart inside the parts of 10, 6 and 7."""
     rng = np.random.default_rng(5)
     images = rng.integers(brightest + 1, size=(23, 28, 28)).astype(np.uint8)
-    labels = np.concatenate([rng.permutation(10), rng.permutation(10)[:6], rng.permutation(10)[:7]]).astype(
-        np.uint8
-    )
+    labels = np.concatenate([rng.permutation(10), rng.permutation(10)[:6], rng.permutation(10)[:7]]).astype(np.uint8)
     return [images[:16], labels[:16], images[16:], labels[16:]]
 
 
@@ -108,6 +106,46 @@ def test_every_spelling_gives_the_same(tmp_path, spell):
         assert (getattr(plain, part).matrix() == getattr(spelt, part).matrix()).all()
 
 
+def same(one, other):
+    return all(
+        (getattr(one, part).x == getattr(other, part).x).all()
+        and (getattr(one, part).matrix() == getattr(other, part).matrix()).all()
+        for part in ("train", "validation", "test")
+    )
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "raw", "name/name", "name/dotted", "name.gz/name.gz"])
+def test_archives_with_folders_are_looked_into(tmp_path, place):
+    """Kaggle's archive has a folder of each file's name, torchvision's root MNIST/raw."""
+    (tmp_path / "plain").mkdir()
+    plain = multi_mnist(write(tmp_path / "plain", small_mnist()), validation=6)
+    root = tmp_path / "root"
+    for name in NAMES:
+        file = root / place.replace("name", name).replace("dotted", name.replace("-idx", ".idx"))
+        (file if "raw" in place else file.parent).mkdir(parents=True, exist_ok=True)
+    spell = (
+        (lambda name: f"{place}/{name}")
+        if "raw" in place
+        else lambda name: place.replace("name", name).replace("dotted", name.replace("-idx", ".idx"))
+    )
+    assert same(plain, multi_mnist(write(root, small_mnist(), spell), validation=6))
+    for name in NAMES:  # Kaggle's has the files twice
+        (root / name.replace("-idx", ".idx")).write_bytes(b"")
+    assert same(plain, multi_mnist(root, validation=6))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03\0\0"])
+def test_a_damaged_file_does_not_hide_a_good_one(tmp_path, content):
+    (tmp_path / "plain").mkdir()
+    plain = multi_mnist(write(tmp_path / "plain", small_mnist()), validation=6)
+    write(tmp_path, small_mnist(), lambda name: name + ".gz")
+    (tmp_path / NAMES[0]).write_bytes(content)
+    assert same(plain, multi_mnist(tmp_path, validation=6))
+    (tmp_path / f"{NAMES[0]}.gz").unlink()
+    with pytest.raises(ValueError, match=f"{NAMES[0]} is"):  # the only one: said
+        multi_mnist(tmp_path, validation=6)
+
+
 def test_the_seed_decides_the_pairs(tmp_path):
     write(tmp_path, small_mnist())
     one, again, other = (multi_mnist(tmp_path, validation=6, seed=seed) for seed in (0, 0, 1))
@@ -137,10 +175,7 @@ def test_an_empty_directory_is_told_all_that_it_lacks(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         multi_mnist(tmp_path)
     sentence = str(caught.value)
-    assert (
-        all(name in sentence for name in (*NAMES, str(tmp_path), "MNIST distribution"))
-        and "\n" not in sentence
-    )
+    assert all(name in sentence for name in (*NAMES, str(tmp_path), "MNIST distribution")) and "\n" not in sentence
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,8 @@ def multi_mnist(directory: str | PathLike[str], validation: int = 10_000, seed: 
     ----------
     directory
         Where MNIST's four files lie: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
-        and t10k-labels-idx1-ubyte, each also with a dot before "idx", or compressed (.gz).
+        and t10k-labels-idx1-ubyte, each also with a dot before "idx", or compressed (.gz), or in a folder of its own
+        name, as in Kaggle's archive; or in MNIST/raw, as torchvision leaves them.
         Nothing is downloaded.
     validation
         How many of the last training images make the validation part; they pair only among themselves.
@@ -119,36 +120,47 @@ def _read_mnist(folder: Path) -> list[Array]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: give the directory that holds MNIST's four files")
     try:
-        present = {entry.name for entry in folder.iterdir()}
+        found = [_file_in(folder, file) for file in FILES]
     except OSError as error:
         raise type(error)(f"the directory {folder} cannot be read ({error.strerror})") from error
-    found = [_spelling_of(file, present) for file in FILES]
-    missing = [file for file, name in zip(FILES, found, strict=True) if name is None]
+    missing = [file for file, path in zip(FILES, found, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(
             f"the directory {folder} lacks {', '.join(missing)} (plain or .gz): put MNIST's four files "
             "there, from the MNIST distribution (Yann LeCun's MNIST page, or a mirror of it)"
         )
-    arrays = []
-    for name in found:
-        assert name is not None  # or it would be in `missing`
-        arrays.append(_read_checked(folder / name))
+    paths = [path for path in found if path is not None]
+    arrays = [_read_checked(path) for path in paths]
     for images, labels in ((0, 1), (2, 3)):
         if len(arrays[images]) != len(arrays[labels]):
             raise ValueError(
-                f"{folder / str(found[images])} holds {len(arrays[images])} images, but "
-                f"{folder / str(found[labels])} {len(arrays[labels])} labels: they do not belong together"
+                f"{paths[images]} holds {len(arrays[images])} images, but "
+                f"{paths[labels]} {len(arrays[labels])} labels: they do not belong together"
             )
     return arrays
 
 
-def _spelling_of(file: str, present: set[str]) -> str | None:
-    """The name under which `file` is present: with "-idx" or ".idx", plain or .gz."""
+def _file_in(folder: Path, file: str) -> Path | None:
+    """Where one of the four files lies: spelt with "-idx" or ".idx", plain or .gz; None if it is nowhere.
+
+    Kaggle's archive puts each file into a folder of its own name, torchvision all four into MNIST/raw. Of several the
+    first that can be read whole is taken: an empty or cut-off one does not hide a good one.
+    """
     dotted = file.replace("-idx", ".idx")
-    for name in (file, dotted, f"{file}.gz", f"{dotted}.gz"):
-        if name in present:
-            return name
-    return None
+    names = (file, dotted, f"{file}.gz", f"{dotted}.gz")
+    places = (folder, *(folder / name for name in names), folder / "MNIST" / "raw", folder / "raw")
+    present = {place: {entry.name for entry in place.iterdir()} for place in places if place.is_dir()}
+    found = [place / name for place, there in present.items() for name in names if name in there]
+    files = [path for path in found if not path.is_dir()] or found  # only directories: reading one says so
+    return next((path for path in files if len(files) == 1 or _is_whole(path)), files[0] if files else None)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_idx(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _read_checked(path: Path) -> Array:

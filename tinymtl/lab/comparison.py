@@ -194,7 +194,7 @@ def planned(
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
     """A number of seeds, or the seeds themselves, as a list."""
     if not isinstance(seeds, Sequence):
-        return list(range(whole_number("seeds", seeds, 1)))
+        return list(range(whole_number("seeds", seeds, 1, 100_000)))
     found = [whole_number("a seed", seed, 0) for seed in seeds]
     if not found or len(set(found)) < len(found):
         raise ValueError(f"seeds are a number of seeds, or different whole numbers, got {seeds!r}")

@@ -77,7 +77,10 @@ def _trunk(data: MultiTaskData, trunk: Sequence[int] | str, rng: np.random.Gener
     if isinstance(trunk, str) or not len(trunk):
         raise ValueError(f"trunk is 'lenet' or the widths of an MLP's layers such as [64, 32], got {trunk!r}")
     widths = [whole_number("a width of the trunk", width, 1) for width in trunk]
-    mlp = nn.MLP([data.features, *widths], rng)
+    try:
+        mlp = nn.MLP([data.features, *widths], rng)
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise ValueError(f"a trunk of the widths {widths} does not fit into memory: give smaller ones") from error
     first = mlp.layers[0]
     first.bias.data = -(data.train.x.reshape(len(data.train), -1).mean(axis=0) @ first.weight.data)
     return mlp if len(data.input_shape) == 1 else nn.Sequential(nn.Flatten(), mlp), widths[-1]

@@ -19,12 +19,20 @@ class NoBar:
         """No more steps."""
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether a person sits at a stream; False for one that is closed or, as in a service, None."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
 def progress_bar(total: int, done: int, unit: str, wanted: bool | None) -> Any:
     """A bar on stderr if it is wanted (by default only on a terminal), `done` of `total` units filled.
 
     tqdm is imported only for a bar that is shown: even a disabled one makes a lock that outlives a killed process.
     """
-    if not (sys.stderr.isatty() if wanted is None else wanted):
+    if sys.stderr is None or not (is_terminal(sys.stderr) if wanted is None else wanted):
         return NoBar()
     from tqdm import tqdm
 

@@ -16,6 +16,7 @@ from tinymtl.checks import choose, listed
 from tinymtl.data import load
 from tinymtl.hull import MinNorm
 from tinymtl.lab.networks import build
+from tinymtl.lab.progress import is_terminal
 from tinymtl.lab.strategies import SINGLE
 from tinymtl.nn.layers import Module
 from tinymtl.nn.parameters import Parameter
@@ -68,7 +69,7 @@ def walk(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"tinymtl walk: {error}", file=sys.stderr)
         return 2
-    ask = sys.stdin.isatty() and sys.stdout.isatty()
+    ask = is_terminal(sys.stdin) and is_terminal(sys.stdout)
     print(opening)
     stages = traced_stages(step, x, targets)
     number, known, update = 0, dict[str, Any](), None
