@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import fractions
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,77 @@ def test_one_number_too_large_is_refused_at_every_door():
     ):
         with pytest.raises(ValueError, match="holds 1e\\+300, which is too large for float32"):
             call()
+
+
+# ------------------------------------------------------------ every door is the same one
+
+SQUARE = tm.tensor(FOUR, requires_grad=True)
+DOORS = {
+    "an operand on the right": lambda v: SQUARE * v,
+    "an operand on the left": lambda v: np.add(v, SQUARE),
+    "a comparison": lambda v: operator.lt(SQUARE, v),
+    "where": lambda v: tm.where(v, SQUARE, 0.0),
+    "stack": lambda v: tm.stack([SQUARE, v]),
+    "a seed of backward": lambda v: tm.tensor(FOUR, requires_grad=True).backward(v),
+    "a seed of grad": lambda v: tm.grad(SQUARE, SQUARE, [v]),
+    "tensor": tm.tensor,
+    "a layer": lambda v: tm.nn.Linear(2, 2, rng=0).to("float64")(v),
+    "a parameter": tm.nn.Parameter,
+    "a parameter's values": lambda v: setattr(tm.nn.Linear(2, 2).weight, "data", v),
+    "a bound parameter's values": lambda v: setattr(square_model().shared_parameters()[0], "data", v),
+    "a buffer": tm.nn.Buffer,
+    "a prediction": lambda v: tm.mse_loss(v, FOUR),
+    "predict": lambda v: square_model().predict(v),
+    "represent": lambda v: square_model().represent(v),
+    "read": lambda v: square_model().read(v, {"a": [0.0, 1.0]}),
+    "a state": lambda v: square_model().load_state(square_model().state() | {next(iter(square_model().state())): v}),
+    "Split": lambda v: tm.data.Split(v, {"a": [0.0, 1.0]}, [tm.data.TaskSpec("a", "regression", 1)]),
+    "min_norm": tm.min_norm,
+    "a problem": lambda v: tm.problems.Quadratics([1.0, 1.0], v, [0.0, 0.0]),
+    "accuracy": lambda v: tm.lab.accuracy(v, [0, 1]),
+}
+LIKE_AN_ARRAY = {
+    "matrix": FOUR.view(np.matrix),
+    "masked, with nothing masked": np.ma.masked_array(FOUR),
+    "big-endian": FOUR.astype(">f8"),
+    "objects": FOUR.astype(object),
+}
+MORE_THAN_AN_ARRAY = {
+    "masked": np.ma.masked_equal(FOUR, 2.0),
+    "text": FOUR.astype(str),
+    "dates": FOUR.astype("M8[s]"),
+    "complex": FOUR + 1j,
+}
+
+
+def square_model():
+    tasks = [tm.Task("a", tm.nn.Linear(2, 1, rng=1), tm.mse_loss)]
+    return tm.SharedBottom(tm.nn.MLP([2, 2], rng=0), tasks).to("float64")
+
+
+def numbers_of(found):
+    if isinstance(found, dict):
+        return [numbers_of(value) for value in found.values()]
+    if isinstance(found, list | tuple):
+        return [numbers_of(value) for value in found]
+    if isinstance(found, tm.nn.Buffer) or hasattr(found, "edges"):
+        found = found.data
+    assert not isinstance(found, np.ndarray) or type(found) is np.ndarray
+    return found.tolist() if isinstance(found, np.ndarray) else None
+
+
+@pytest.mark.parametrize("values", LIKE_AN_ARRAY.values(), ids=LIKE_AN_ARRAY)
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_what_is_like_an_array_is_one(door, values):
+    assert numbers_of(door(values)) == numbers_of(door(FOUR))
+
+
+@pytest.mark.parametrize("values", MORE_THAN_AN_ARRAY.values(), ids=MORE_THAN_AN_ARRAY)
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_what_says_more_than_numbers_is_refused(door, values):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        door(values)
+    assert "\n" not in str(caught.value)
 
 
 # ------------------------------------------------------------ what is missing

@@ -156,6 +156,15 @@ def cast(array: Array, dtype: Any, what: str = "the input") -> Array:
         ) from error
 
 
+def as_doubles(values: Any, what: str = "the input", gaps: bool = False) -> Array:
+    """`values` as float64: `as_numbers`, then `cast`.
+
+    >>> as_doubles([1, 2])
+    array([1., 2.])
+    """
+    return cast(as_numbers(values, what, gaps), np.float64, what)
+
+
 def without_gaps(array: Array) -> tuple[Array, Array | None]:
     """`array` with 0 in place of NaN, and a mask of what was there; (array, None) if nothing is missing.
 

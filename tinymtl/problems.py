@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_doubles
 from tinymtl.autodiff import Tensor, record
 from tinymtl.backend import Array
 from tinymtl.nn import functional
@@ -24,7 +25,7 @@ class _Theta(Module):
     """A trunk that is its one parameter, whatever its input."""
 
     def __init__(self, start: Any):
-        self.theta = Parameter(np.array(start, dtype=np.float64))
+        self.theta = Parameter(np.array(as_doubles(start, "the start")))
         if self.theta.ndim != 1 or not np.isfinite(self.theta.data).all():
             raise ValueError(f"start is a vector of finite numbers, got {start!r}")
 
@@ -96,7 +97,7 @@ class Quadratics(AnalyticProblem):
     """
 
     def __init__(self, curvatures: Any, centers: Any, start: Any):
-        self.centers = np.array(centers, dtype=np.float64)
+        self.centers = np.array(as_doubles(centers, "the array of centers"))
         if self.centers.ndim != 2 or len(self.centers) == 0:
             raise ValueError(f"centers is a (K, n) array with K ≥ 1, got shape {self.centers.shape}")
         n = self.centers.shape[1]
@@ -220,7 +221,7 @@ class FonsecaFleming(AnalyticProblem):
     @staticmethod
     def front(f1: Any) -> Array:
         """f₂ on the Pareto front as a function of f₁: 1 − exp(−(2 − √(−ln(1 − f₁)))²)."""
-        f1 = np.asarray(f1, dtype=np.float64)
+        f1 = as_doubles(f1, "f1")
         front: Array = 1 - np.exp(-((2 - np.sqrt(-np.log(1 - f1))) ** 2))
         return front
 
@@ -270,10 +271,10 @@ class LinearSharedBottom(AnalyticProblem):
     """
 
     def __init__(self, inputs: Any, weight: Any, heads: Sequence[Any], targets: Sequence[Any]):
-        self.inputs = np.array(inputs, dtype=np.float64)
-        self.targets = [np.array(y, dtype=np.float64) for y in targets]
-        trunk = _LinearTrunk(self.inputs, np.array(weight, dtype=np.float64))
-        linear = [_LinearHead(np.array(v, dtype=np.float64)) for v in heads]
+        self.inputs = np.array(as_doubles(inputs, "the array of inputs"))
+        self.targets = [np.array(as_doubles(y, f"target {k}")) for k, y in enumerate(targets)]
+        trunk = _LinearTrunk(self.inputs, np.array(as_doubles(weight, "the weight")))
+        linear = [_LinearHead(np.array(as_doubles(v, f"head {k}"))) for k, v in enumerate(heads)]
         rows = len(self.inputs)
         if self.inputs.ndim != 2 or trunk.weight.shape[0] != self.inputs.shape[1]:
             raise ValueError(f"inputs (N, D) {self.inputs.shape} and weight (D, d) {trunk.weight.shape} do not fit")
@@ -313,14 +314,14 @@ class LinearSharedBottom(AnalyticProblem):
 
 
 def _weights(weights: Any, tasks: int) -> Array:
-    w = np.asarray(weights, dtype=np.float64)
+    w = as_doubles(weights, "the array of weights")
     if w.shape != (tasks,) or not (np.isfinite(w).all() and (w >= 0).all() and w.any()):
         raise ValueError(f"weights are {tasks} finite numbers, none negative and not all 0; got {weights}")
     return w
 
 
 def _symmetric(h: Any, n: int) -> Array:
-    matrix = np.asarray(h, dtype=np.float64)
+    matrix = as_doubles(h, "a curvature")
     if matrix.shape in ((), (n,)):
         matrix = np.eye(n) * matrix
     if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:

@@ -156,7 +156,7 @@ def test_checking_lets_a_change_pass_that_no_gradient_needs():
 def test_checking_gives_the_same_gradients_of_a_whole_network():
     def gradients():
         model = tm.SharedBottom(
-            tm.nn.LeNet(16, rng=0), [tm.Task(n, tm.nn.Linear(50, 3), tm.cross_entropy) for n in "ab"]
+            tm.nn.LeNet(16, rng=0), [tm.Task(n, tm.nn.Linear(50, 3, rng=1), tm.cross_entropy) for n in "ab"]
         )
         x, y = np.random.default_rng(0).standard_normal((4, 1, 16, 16)), {"a": [0, 1, 2, 0], "b": [1, 1, 2, 0]}
         for strategy in (tm.Averaged, tm.MGDA, tm.MGDAUB, tm.Alternating):

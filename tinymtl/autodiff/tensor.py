@@ -416,7 +416,11 @@ def _own(gradient: Array, tensor: Tensor) -> Array:
 
 
 def _values(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value
+    """The array behind a tensor, or an array (or a table) that says more than its numbers; else the value itself."""
+    if isinstance(value, Tensor):
+        return value.data
+    takes = isinstance(value, np.ndarray) or hasattr(value, "to_numpy")
+    return as_numbers(value, "an operand") if takes else value
 
 
 def _tensors(value: Any, what: str) -> list[Tensor]:
@@ -436,7 +440,8 @@ def _seed_for(output: Tensor, seed: Any) -> Array:
             raise ValueError(f"a tensor of shape {output.shape} is not a scalar: give a seed of that shape")
         ones: Array = xp.ones(output.shape, dtype=output.dtype)
         return ones
-    array: Array = xp.asarray(_values(seed), dtype=output.dtype)
+    seed = seed.data if isinstance(seed, Tensor) else as_numbers(seed, "a seed")
+    array: Array = xp.asarray(cast(seed, output.dtype, "a seed"))
     if array.shape[array.ndim - output.ndim :] != output.shape or array.ndim < output.ndim:
         raise ValueError(f"a seed of shape {array.shape} does not fit an output of shape {output.shape}")
     return array

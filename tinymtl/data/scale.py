@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tinymtl.arrays import as_numbers, cast
+from tinymtl.arrays import as_doubles
 from tinymtl.backend import Array
 
 
@@ -45,21 +44,17 @@ class Scale:
 
         Raises a ValueError for a column without a value.
         """
-        values = _numbers(values)
+        values = as_doubles(values, "the array of values", gaps=True)
         if np.isnan(values).all(axis=0).any() or not len(values):
             raise ValueError(f"values of shape {values.shape} with a column of which none is there have no scale")
         return cls(np.asarray(np.nanmean(values, axis=0)), np.asarray(np.nanstd(values, axis=0)), unit)
 
     def standardise(self, values: Array) -> Array:
         """(values − mean) / std, as float32. What is missing stays so, as NaN."""
-        standard: Array = (_numbers(values) - self.mean) / self.std
+        standard: Array = (as_doubles(values, "the array of values", gaps=True) - self.mean) / self.std
         return standard.astype(np.float32)
 
     def restore(self, values: Array) -> Array:
         """Standardised values in the original unit, as float64."""
-        restored: Array = _numbers(values) * self.std + self.mean
+        restored: Array = as_doubles(values, "the array of values", gaps=True) * self.std + self.mean
         return restored
-
-
-def _numbers(values: Any) -> Array:
-    return cast(as_numbers(values, "the array of values", gaps=True), np.float64, "the array of values")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_doubles
 from tinymtl.autodiff import no_grad
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array, to_host
@@ -179,7 +180,7 @@ def plot_trajectories(ax: Any, problem: AnalyticProblem, paths: Mapping[str, Any
     """
     if problem.theta.shape != (2,) or len(problem.tasks) != 2 or not hasattr(problem, "pareto_point"):
         raise ValueError("this picture takes a problem of functions of two parameters, with two losses")
-    points = {name: np.asarray(path, dtype=np.float64) for name, path in paths.items()}
+    points = {name: as_doubles(path, "a path") for name, path in paths.items()}
     for name, path in points.items():
         if path.ndim != 2 or path.shape[1] != 2:
             raise ValueError(f"the path of {name!r} has shape {path.shape}, expected (T, 2)")
@@ -226,7 +227,7 @@ def frank_wolfe_path(gram: Any, rounds: int) -> Array:
     >>> frank_wolfe_path(np.diag([1.0, 4.0, 9.0]), 1).round(3).tolist()
     [[0.333, 0.333, 0.333], [0.765, 0.118, 0.118]]
     """
-    G = np.asarray(gram, dtype=np.float64)
+    G = as_doubles(gram, "gram")
     return np.stack([frank_wolfe(G, tolerance=0.0, max_iterations=n).weights for n in range(rounds + 1)])
 
 
@@ -241,7 +242,7 @@ def plot_simplex(ax: Any, gram: Any, names: Sequence[str] | None = None, path: A
     path : (T, 3) array, optional
         Weights that a solver went through, such as `frank_wolfe_path(gram, 20)`.
     """
-    G = np.asarray(gram, dtype=np.float64)
+    G = as_doubles(gram, "gram")
     if G.shape != (3, 3):
         raise ValueError(f"the picture of the simplex is for three tasks: gram has shape {G.shape}, expected (3, 3)")
     names = [f"task {k + 1}" for k in range(3)] if names is None else list(names)
@@ -261,7 +262,7 @@ def plot_simplex(ax: Any, gram: Any, names: Sequence[str] | None = None, path: A
         words = f"{name}\nlength {short(float(np.sqrt(G[k, k])), 3)}"
         ax.annotate(words, corners[k], away, textcoords="offset points", ha="center", va="center", fontsize=FONT)
     if path is not None:
-        way = np.asarray(path, dtype=np.float64) @ corners
+        way = as_doubles(path, "a path") @ corners
         style = {"color": OKABE_ITO[1], "markeredgecolor": "white", "markersize": 6, "linewidth": 1.5}
         ax.plot(*way.T, "o-", label=f"the solver's way, {len(way) - 1} rounds", **style)
     best = min_norm(gram=G)
@@ -296,7 +297,7 @@ def plot_weights(ax: Any, weights: Any, names: Sequence[str]) -> Any:
     names : K strings
         Of more than eight tasks, the eight with the largest mean weight are named; the others are grey.
     """
-    W = np.asarray(weights, dtype=np.float64)
+    W = as_doubles(weights, "the array of weights")
     if W.ndim != 2 or W.shape[1] != len(names) or len(W) == 0:
         raise ValueError(f"weights have shape {W.shape}: expected (T, {len(names)}), a row for each step")
     means, named = W.mean(axis=0), []

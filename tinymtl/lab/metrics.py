@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.arrays import as_numbers, without_gaps
+from tinymtl.arrays import as_doubles, as_numbers, without_gaps
 from tinymtl.backend import Array, array_module, is_array, to_host
 from tinymtl.hull import fetch_gram
 from tinymtl.ties import first_largest, rounding, settled
@@ -109,7 +109,7 @@ def mean_delta(values: Any, single: Any, lower_is_better: Sequence[bool] | None 
     >>> round(mean_delta([2.2], [2.0], lower_is_better=[True]), 9)  # an error 10 % larger
     -0.1
     """
-    m, reference = np.asarray(values, dtype=np.float64), np.asarray(single, dtype=np.float64)
+    m, reference = as_doubles(values, "the array of metrics"), as_doubles(single, "the array of references")
     lower = np.zeros(m.shape, bool) if lower_is_better is None else np.asarray(lower_is_better, bool)
     if m.ndim != 1 or not m.shape == reference.shape == lower.shape or m.size == 0:
         raise ValueError(f"mean_delta takes K numbers each, got shapes {m.shape}, {reference.shape}, {lower.shape}")

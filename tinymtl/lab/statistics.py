@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinymtl.arrays import as_doubles
 from tinymtl.ties import exceeds
 
 
@@ -62,7 +63,7 @@ def mean_interval(values: Sequence[float] | Any) -> Interval:
     >>> round(found.mean, 4), round(found.half_width, 4), found.holds_zero
     (0.01, 0.0196, True)
     """
-    x = np.asarray(values, dtype=np.float64)
+    x = as_doubles(values, "the array of values")
     if x.ndim != 1 or x.size == 0:
         raise ValueError(f"a mean is taken over a list of numbers, got shape {x.shape}")
     if x.size == 1:

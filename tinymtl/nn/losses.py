@@ -110,9 +110,9 @@ def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels:
 def _check_labels(labels: Array, classes: int) -> None:
     low, high = labels.min().item(), labels.max().item()
     if low < 0 or high >= classes:
-        raise ValueError(
-            f"labels must lie in 0 … {classes - 1} for {classes} classes; found {low if low < 0 else high}"
-        )
+        odd = low if low < 0 else high
+        hint = "; if it means not labelled, say so: Task(…, missing=-1)" if odd == -1 else ""
+        raise ValueError(f"labels must lie in 0 … {classes - 1} for {classes} classes; found {odd}{hint}")
     if labels.dtype.kind == "f" and (labels % 1).any():  # whole floats are what a gap makes of a column of integers
         odd = labels[labels % 1 != 0].flat[0]
         raise TypeError(f"labels must be integers, these are {labels.dtype}, such as {odd:g}")

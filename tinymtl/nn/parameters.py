@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers, cast
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array, device_of, is_array, to_device, to_host
@@ -45,12 +46,13 @@ class Parameter(Tensor):
     def data(self, values: Any) -> None:
         if not self._bound:
             keep = is_array(values) and values.dtype.kind == "f"
-            self._array = values if keep else tensor(values).data
+            self._array = as_numbers(values, "a parameter") if keep else tensor(values).data
             return
-        shape = values.shape if is_array(values) else np.shape(values)
-        if shape != self._array.shape:
-            raise ValueError(f"values of shape {shape} do not fit a parameter of shape {self._array.shape}")
-        self._array[...] = to_device(to_host(values), device_of(self._array)).astype(self._array.dtype, copy=False)
+        found: Array = values.data if isinstance(values, Tensor) else as_numbers(values, "a parameter")
+        if found.shape != self._array.shape:
+            raise ValueError(f"values of shape {found.shape} do not fit a parameter of shape {self._array.shape}")
+        found = cast(to_host(found), self._array.dtype, "a parameter")
+        self._array[...] = to_device(found, device_of(self._array))
 
     @property
     def bound(self) -> bool:
@@ -81,9 +83,7 @@ class Buffer:
     """
 
     def __init__(self, data: Any):
-        self.data: Array = data if is_array(data) else np.asarray(data)
-        if self.data.dtype.kind not in "fiub":
-            raise TypeError(f"a buffer holds numbers; these values have dtype {self.data.dtype}")
+        self.data: Array = as_numbers(data, "a buffer")
 
     def to(self, dtype: Any = None, device: str | None = None) -> None:
         """Change the device, and the dtype if the values are floats."""

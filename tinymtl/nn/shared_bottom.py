@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymtl.arrays import as_numbers
 from tinymtl.autodiff import Tensor, no_grad, record, sweep
-from tinymtl.backend import Array, device_of, is_array, to_device, to_host
+from tinymtl.backend import Array, device_of, to_device, to_host
 from tinymtl.checks import choose, require
 from tinymtl.files import load_arrays, save_arrays
 from tinymtl.nn.batch import Batch, as_input, read_batch
@@ -354,7 +354,7 @@ class SharedBottom:
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Take all values from `state`, which must have just this model's keys and shapes."""
         require("the state of a model", state, Mapping, "what model.state() returned")
-        state = {key: value if is_array(value) else as_numbers(value, repr(key)) for key, value in state.items()}
+        state = {key: as_numbers(value, repr(key)) for key, value in state.items()}
         kept, state = self._kept(), self._by_name(state)
         if set(kept) != set(state):
             odd = sorted(set(kept) ^ set(state))[0]

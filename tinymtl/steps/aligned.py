@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinymtl.arrays import as_doubles
 from tinymtl.backend import Array
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
@@ -64,7 +65,7 @@ class AlignedMTL(GradientWeighted):
     ):
         super().__init__(model, optimizer, at, head_weighting=head_weighting)
         K = len(model.tasks)
-        self.weights = None if weights is None else np.array(weights, dtype=np.float64)
+        self.weights = None if weights is None else np.array(as_doubles(weights, "the array of weights"))
         if self.weights is not None and (self.weights.shape != (K,) or not np.isfinite(self.weights).all()):
             raise ValueError(f"weights must be {K} finite numbers, one per task, got {weights}")
         self.scale = choose("scale", scale, ("min", "median", "rmse"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tinymtl.arrays import as_doubles
 from tinymtl.backend import Array
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
@@ -65,7 +66,7 @@ def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, f
         if set(weights) != set(model.task_names):
             raise ValueError(f"weights are for the tasks {model.task_names}, given for {list(weights)}")
         weights = [weights[name] for name in model.task_names]
-    w = np.asarray(weights, dtype=float)
+    w = as_doubles(weights, "the array of weights")
     if w.shape != (len(model.tasks),) or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
         raise ValueError(f"weights are {len(model.tasks)} finite numbers, none negative and not all 0; got {weights}")
     return w

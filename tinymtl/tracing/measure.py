@@ -19,6 +19,7 @@ import numpy as np
 
 from tinymtl.autodiff import Tensor
 from tinymtl.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinymtl.checks import require
 from tinymtl.hull import MinNorm
 from tinymtl.nn import training
 from tinymtl.nn.batch import Batch
@@ -67,6 +68,7 @@ def trace(step: Step, x: Any = None, targets: Any = None) -> Trace:
     The averaged step would raise loss 2 (ḡ·g = −0.5).
     α = 3/13 and 10/13 lowers both equally (gₖ·v = 4/13): loss 1 fell by 19/650 and loss 2 fell by 19/650.
     """
+    require("step", step, Step, "a strategy, such as tinymtl.MGDA(model, optimizer)")
     stages = traced_stages(step, x, targets)
     try:
         while True:
