@@ -15,7 +15,8 @@ class GradNorm(GradientWeighted):
     """Weights are learned so that slow tasks get long gradients (equation 2 of 1711.02257).
 
     They descend on Σ |wₖnₖ − tₖ|, where nₖ = ‖gₖ‖, tₖ = mean(w·n)·rₖᵃ is held constant, and rₖ is Lₖ/Lₖ(0) over the
-    mean of these; Σ wₖ = K. At rest wₖ ∝ rₖᵃ/nₖ, whatever the losses' units are. The first minibatch gives Lₖ(0).
+    mean of these; Σ wₖ = K. The first minibatch gives Lₖ(0). If Σ rₖᵃ = K, as for a = 0 (equal lengths), it rests at
+    wₖ ∝ rₖᵃ/nₖ, whatever the losses' units are; else no w makes all terms 0, and it rests where one of them is.
 
     The paper's additive form (`form="additive"`) may make weights negative: with lengths 100 and 1, three steps lead to
     (−6.06, 8.06). By default w = K·softmax(u) and u descends, as in LibMTL: weights stay positive. Signs of

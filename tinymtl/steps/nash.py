@@ -33,7 +33,7 @@ class FairGrad(GradientWeighted):
     optimizer : optimizer rule
     a : float, default 1.0
         The authors' scripts all use 2. Below 0.1 and above 10 many gradients of very different lengths may not be
-        solved; a warning tells the residual then.
+        solved: a warning says so, and the residual is in the report.
     at : "θ" (default, the paper) or "Z"
         At Z the promise holds for Z.
     head_weighting : "own" (default) or "alpha"
@@ -47,12 +47,20 @@ class FairGrad(GradientWeighted):
     """
 
     def __init__(
-        self, model: SharedBottom, optimizer: Optimizer, a: float = 1.0, at: str = "θ", head_weighting: str = "own"
+        self,
+        model: SharedBottom,
+        optimizer: Optimizer,
+        a: float = 1.0,
+        max_norm: float | None = None,
+        at: str = "θ",
+        head_weighting: str = "own",
     ):
         super().__init__(model, optimizer, at, head_weighting=head_weighting)
         if not 0.0 < a < np.inf:
             raise ValueError(f"a is {a}: give a positive number, such as 1 (Nash-MTL) or 2")
-        self.a = float(a)
+        if max_norm is not None and not 0.0 < max_norm < np.inf:
+            raise ValueError(f"max_norm is {max_norm}: give a positive number, or None")
+        self.a, self.max_norm = float(a), np.inf if max_norm is None else max_norm
 
     def weigh(self, G: Array, L: Array) -> Solution:
         """α > 0 with (Gα)ₖ = αₖ^(−1/a)."""
@@ -71,8 +79,9 @@ class FairGrad(GradientWeighted):
                 say(f"the gradients of {tasks} cancel: a Pareto-stationary point, where {type(self).__name__} has no "
                     "solution; the trunk stays where it is")
                 return Solution(np.zeros(len(n)), np.nan)
-            say(f"{type(self).__name__} solved its equation only up to a residual of {residual:.1e}")
-        return Solution(alpha, residual)
+            say(f"{type(self).__name__} could not solve its equation to six digits: see report.min_norm.residual")
+        length = float(np.sqrt(max(float(alpha @ G @ alpha), 0.0)))
+        return Solution(alpha if length <= self.max_norm else alpha * (self.max_norm / length), residual)
 
 
 def _fair(n: Array, C: Array, a: float) -> tuple[Array, float]:
@@ -143,15 +152,4 @@ class NashMTL(FairGrad):
         at: str = "θ",
         head_weighting: str = "own",
     ):
-        super().__init__(model, optimizer, a=1.0, at=at, head_weighting=head_weighting)
-        if max_norm is not None and not 0.0 < max_norm < np.inf:
-            raise ValueError(f"max_norm is {max_norm}: give a positive number, or None")
-        self.max_norm = max_norm
-
-    def weigh(self, G: Array, L: Array) -> Solution:
-        """α > 0 with (Gα)ₖ = 1/αₖ, shortened to `max_norm`."""
-        alpha, residual = super().weigh(G, L)
-        length = float(np.sqrt(max(float(alpha @ G @ alpha), 0.0)))
-        if self.max_norm is not None and length > self.max_norm:
-            alpha = alpha * (self.max_norm / length)
-        return Solution(alpha, residual)
+        super().__init__(model, optimizer, 1.0, max_norm, at, head_weighting)
