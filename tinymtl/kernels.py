@@ -49,7 +49,9 @@ def source(dtype: np.dtype[Any]) -> str:
     """The CUDA source of all kernels with `real` meaning `dtype` (float32 or float64)."""
     from importlib import resources  # slow to import, and needed on a GPU alone
 
-    real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
+    real = {"float32": "float", "float64": "double"}.get(np.dtype(dtype).name)
+    if real is None:
+        raise TypeError(f"on a GPU this operation is for float32 and float64, not {np.dtype(dtype)}: convert it")
     return f"typedef {real} real;\n" + resources.files("tinymtl").joinpath("kernels.cu").read_text()
 
 

@@ -5,6 +5,7 @@ import operator
 import numpy as np
 import pytest
 
+import tinymtl as tm
 from tinymtl.autodiff import Tensor, grad, ops
 from tinymtl.autodiff.tensor import tensor
 
@@ -131,3 +132,44 @@ def test_a_float64_array_is_a_request_for_float64():
     x = leaf([1.0, 2.0], np.float32)
     assert (x * np.array([0.1, 0.2])).dtype == np.float64
     assert (tensor([1.0]) + tensor([1.0], dtype="float64")).dtype == np.float64
+
+
+# ---------------------------------------------------------------- float16, and several dtypes in one graph
+
+
+def test_reductions_of_float16():
+    ones = tensor(np.ones((1000, 100), np.float16), requires_grad=True)
+    for z in (ones.mean(), ones.mean(axis=0), ones.mean(axis=0, keepdims=True)):
+        assert z.dtype == np.float16
+        assert (z.data == 1.0).all()
+    assert grad(ones.mean(), ones)[0].dtype == np.float16
+    np.testing.assert_allclose(grad(ones.mean(), ones)[0], 1e-5, rtol=5e-3)  # to a step of 6e-8
+    wide = tensor(np.full(70_000, 2.0**-10, np.float16))
+    assert ops.softmax(wide).data.sum(dtype=np.float32) == pytest.approx(1.0, rel=2e-2)
+    assert np.isfinite(ops.log_softmax(wide).data).all()
+
+
+@pytest.mark.parametrize("loss", [tm.cross_entropy, tm.binary_cross_entropy_with_logits, tm.mse_loss, tm.l1_loss])
+def test_losses_of_float16(loss):
+    rng = np.random.default_rng(0)
+    shape = (70_000, 3) if loss is tm.cross_entropy else (70_000,)
+    values, target = (300 * rng.standard_normal(shape)).astype(np.float16), rng.integers(0, 2, 70_000)
+    half, full = tensor(values, requires_grad=True), tensor(values.astype(np.float64), requires_grad=True)
+    assert loss(half, target).item() == pytest.approx(loss(full, target).item(), rel=1e-5)
+    g = grad(loss(half, target), half)[0]
+    assert g.dtype == np.float16
+    np.testing.assert_allclose(g, grad(loss(full, target), full)[0], rtol=1e-3, atol=6e-8)
+
+
+def test_a_gradient_has_the_dtype_of_its_tensor():
+    half, single = leaf([1.0, 2.0], np.float16), leaf([1.0, 2.0], np.float32)
+    double = np.array([0.1, 0.2])
+    out = (half * single).sum() + (single * double).sum() + ops.stack([half, single]).mean()
+    assert out.dtype == np.float64
+    assert [g.dtype for g in grad(out, [half, single])] == [np.float16, np.float32]
+    assert grad((single * double) * single, single, [np.eye(2)])[0].dtype == np.float32
+    out.backward()
+    out2 = (single * double).sum()
+    out2.backward()
+    assert (half.grad.dtype, single.grad.dtype) == (np.float16, np.float32)
+    np.testing.assert_allclose(single.grad, [1.45, 2.65], rtol=1e-6)

@@ -215,8 +215,8 @@ def softmax(a: Any, axis: int = -1) -> Tensor:
     """zᵢ = e^{xᵢ} / Σⱼ e^{xⱼ} along `axis`."""
     x = operand(a)
     axis = _from_the_end(axis, x.ndim)
-    e = array_module(x).exp(x - x.max(axis=axis, keepdims=True))
-    z = e / e.sum(axis=axis, keepdims=True)
+    e = array_module(x).exp(wide(x - x.max(axis=axis, keepdims=True)))
+    z = (e / e.sum(axis=axis, keepdims=True)).astype(x.dtype, copy=False)
     return record(z, (a, lambda g: z * (g - (g * z).sum(axis=axis, keepdims=True))))
 
 
@@ -225,8 +225,8 @@ def log_softmax(a: Any, axis: int = -1) -> Tensor:
     x = operand(a)
     xp = array_module(x)
     axis = _from_the_end(axis, x.ndim)
-    shifted = x - x.max(axis=axis, keepdims=True)
-    z = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    shifted = wide(x - x.max(axis=axis, keepdims=True))
+    z = (shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))).astype(x.dtype, copy=False)
     return record(z, (a, lambda g: g - xp.exp(z) * g.sum(axis=axis, keepdims=True)))
 
 
@@ -250,8 +250,8 @@ def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
         count *= x.shape[i]
     if count == 0:
         raise ValueError(f"the mean of no elements (shape {x.shape}, axis {axis}) is not defined")
-    z = x.sum(axis=axes, keepdims=keepdims) * (1 / count)
-    return record(z, (a, lambda g: _spread(g * (1 / count), x, axes, keepdims)))
+    z = wide(x).sum(axis=axes, keepdims=keepdims) * (1 / count)
+    return record(z.astype(x.dtype, copy=False), (a, lambda g: _spread(g * (1 / count), x, axes, keepdims)))
 
 
 def max(a: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -357,6 +357,11 @@ def operand(a: Any) -> Any:
         return a.data
     values = as_numbers(a, "an operand")
     return values if values.dtype.kind == "f" and is_array(a) else cast(values, np.float32, "an operand")
+
+
+def wide(x: Array) -> Array:
+    """float16 as float32: its sums would end at 65504, and 1/N have few digits left."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinymtl.arrays import as_numbers, cast, without_gaps
 from tinymtl.autodiff import Tensor, record
-from tinymtl.autodiff.ops import operand
+from tinymtl.autodiff.ops import operand, wide
 from tinymtl.backend import Array, array_module, device_of, to_device
 from tinymtl.kernels import fused
 from tinymtl.nn.functional import filled, sum_rows
@@ -48,7 +48,7 @@ def cross_entropy(logits: Tensor, labels: Any, weights: Any = None) -> Tensor:
     >>> round(tm.cross_entropy(logits, [1, np.nan]).item(), 6)  # ln 2
     0.693147
     """
-    values = operand(logits)
+    values = wide(operand(logits))
     labels, weights = _labelled("cross_entropy", labels, weights)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels, weights = labels[:, 0], None if weights is None else weights[:, 0]
@@ -311,7 +311,7 @@ def _beside(target: Array, prediction: Array) -> Array:
 
 def _pair(name: str, prediction: Tensor, target: Any, weights: Any) -> tuple[Array, Array, Array | None]:
     """The prediction, and the target and the shares of its cells in the mean (None: all alike) in its shape."""
-    p = operand(prediction)
+    p = wide(operand(prediction))
     t, weights = _labelled(name, target, weights)
     if p.size == 0:
         raise ValueError(f"{name} of an empty batch is not defined")
