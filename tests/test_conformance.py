@@ -122,15 +122,15 @@ class OnTheHost(tm.Averaged):
 class InDouble(tm.Averaged):
     """Reports the losses in float64."""
 
-    def stages(self, x=None, targets=None):
-        report = yield from super().stages(x, targets)
+    def _report(self, run):
+        report = super()._report(run)
         report._losses = np.asarray(report.losses, np.float64)
         return report
 
 
 class WrongReport(tm.Averaged):
-    def stages(self, x=None, targets=None):
-        report = yield from super().stages(x, targets)
+    def _report(self, run):
+        report = super()._report(run)
         report._losses = to_host(report.losses)[::-1]
         return report
 

@@ -61,13 +61,13 @@ class Interrupting(tm.Averaged):
 
     countdown = [0]  # noqa: RUF012  (on the class, so that it is no setting of the run)
 
-    def stages(self, x, targets):
-        stages = super().stages(x, targets)
-        yield next(stages)
+    def updates(self, batch):
+        updates = super().updates(batch)
+        yield next(updates)
         self.countdown[0] -= 1
         if self.countdown[0] == 0:
             raise KeyboardInterrupt
-        return (yield from stages)
+        yield from updates
 
 
 @pytest.mark.parametrize("at", [1, 2, 8, 15])

@@ -51,7 +51,7 @@ class MGDA(GradientWeighted):
                 warnings.warn(
                     f"task {name!r} has a zero gradient: the min-norm point is 0 and no task moves the trunk",
                     RuntimeWarning,
-                    stacklevel=6,
+                    stacklevel=5,
                 )
         return min_norm(gram=G if self.normalize == "none" else normalized_gram(G, L, self.normalize))
 

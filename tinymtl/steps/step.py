@@ -178,7 +178,7 @@ class Step:
         self.group = list(range(len(model.tasks)))
         # what an update of ours begins, it ends: copies to go back to are made only if something may fail afterwards
         self._copies = not self.one_update or type(optimizer) not in RULES
-        self._before: _Before | None = None  # while a step runs
+        self._run: _Run | None = None  # while a step runs
         keep_freed_memory()
 
     def updates(self, batch: Any) -> Updates:
@@ -190,38 +190,32 @@ class Step:
 
         A generator that is left before its end has updated what it has passed.
         """
-        model = self.model
-        if not is_recording():
-            raise ValueError("a training step needs gradients, but this is a no_grad block: call it outside")
-        model.check_whole()
-        before = self._before = _Before(self)
-        done: list[Update] = []
+        run = _Run(self)
         try:
-            batch = model.read(x, targets)
-            self.group = batch.group
-            updates = self.updates(batch)
-            for name, update in updates if is_training() else _in_training(updates):
+            for name, update in run.updates(x, targets):
                 yield Stage(name, update)
                 if name == "update":
-                    done.append(update)
+                    run.done.append(update)
         except GeneratorExit:
             raise
         except BaseException:
-            before.restore()
+            run.restore()
             raise
         finally:
-            if self._before is before:
-                self._before = None
-        return self._report(done, model.passes.since(before.passes), batch.labelled)
+            run.end()
+        return self._report(run)
 
-    def _report(self, done: list[Update], passes: Passes, labelled: Sequence[int] | None) -> StepReport:
-        tasks = len(self.model.tasks)
-        losses = _in_task_order([(update.group, update.losses) for update in done], tasks)
+    def _report(self, run: _Run) -> StepReport:
+        tasks, passes = len(self.model.tasks), self.model.passes.since(run.passes)
         if not self.one_update:
-            return StepReport(losses, passes, labelled=labelled)
-        (update,) = done
-        weights = None if update.weights is None else _in_task_order([(update.group, update.weights)], tasks)
-        return StepReport(losses, passes, weights, update.solution, labelled)
+            losses = _in_task_order([(update.group, update.losses) for update in run.done], tasks)
+            return StepReport(losses, passes, labelled=run.labelled)
+        (update,) = run.done
+        losses, weights = update.losses, update.weights
+        if len(update.group) < tasks:
+            losses = _in_task_order([(update.group, losses)], tasks)
+            weights = None if weights is None else _in_task_order([(update.group, weights)], tasks)
+        return StepReport(losses, passes, weights, update.solution, run.labelled)
 
     def __call__(self, x: Any = None, targets: Any = None) -> StepReport:
         """Run one step.
@@ -244,14 +238,18 @@ class Step:
             On a GPU only strategies that weigh gradients look before the update; with others `report.losses` does,
             when it is read.
         """
-        stages = self.stages(x, targets)
+        run = _Run(self)
         try:
-            with np.errstate(all="ignore"):  # a number that is not finite gets an error below, with the task's name
-                while True:
-                    next(stages)
-        except StopIteration as end:
-            report: StepReport = end.value
-            return report
+            with np.errstate(all="ignore"):  # a number that is not finite gets an error, with the task's name
+                for name, update in run.updates(x, targets):  # the same algorithm as `stages`, without a pause
+                    if name == "update":
+                        run.done.append(update)
+        except BaseException:
+            run.restore()
+            raise
+        finally:
+            run.end()
+        return self._report(run)
 
     # ------------------------------------------------------------ what the templates use
 
@@ -262,32 +260,40 @@ class Step:
         lies in `still`, and every parameter that requires no gradient, stays as it is, and so does what the memory
         keeps of it: a momentum or a weight decay would move it though its gradient is 0.
         """
-        still = [*self.model.frozen, *still]
-        gradients = [gradient for _, _, gradient in moves]
-        inside = [_overlaps(still, part) for _, part, _ in moves]
-        for i, stays in enumerate(inside):
-            if stays:
-                gradients[i] = gradients[i].copy()
-                for place in stays:
-                    gradients[i][place] = 0
+        if self.model.frozen or still:
+            self._move_but([*self.model.frozen, *still], moves)
+            return
+        rule, gradients = clipped_together(self.optimizer, [gradient for _, _, gradient in moves])
+        for (memory, part, _), gradient in zip(moves, gradients, strict=True):
+            self._update(rule, memory, self.model.vector.data[part], gradient)
+
+    def _update(self, rule: Optimizer, memory: str, values: Array, gradient: Array) -> None:
+        if self._copies and self._run is not None:
+            self._run.keep(memory)
+        vector = [Tensor(values)]
+        if memory not in self.memory:
+            self.memory[memory] = self.optimizer.init(vector)
+        rule.update(vector, [gradient], self.memory[memory])
+
+    def _move_but(self, still: Sequence[slice], moves: Sequence[tuple[str, slice, Array]]) -> None:
+        """`move`, with some places of the vector put back afterwards."""
+        inside, gradients = [_overlaps(still, part) for _, part, _ in moves], []
+        for (_, _, gradient), stays in zip(moves, inside, strict=True):
+            gradients.append(gradient.copy() if stays else gradient)
+            for place in stays:
+                gradients[-1][place] = 0
         rule, clipped = clipped_together(self.optimizer, gradients)
         for (memory, part, _), gradient, stays in zip(moves, clipped, inside, strict=True):
             values = self.model.vector.data[part]
-            if self._copies and self._before is not None:
-                self._before.keep(memory)
-            if memory not in self.memory:
-                self.memory[memory] = self.optimizer.init([Tensor(values)])
-            before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values, stays)}
-            rule.update([Tensor(values)], [gradient], self.memory[memory])
-            for path, array in self._alike(memory, values, stays):
+            before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values)}
+            self._update(rule, memory, values, gradient)
+            for path, array in self._alike(memory, values):
                 for i, place in enumerate(stays):
                     array[place] = before[path][i] if path in before else 0  # new memories begin at rest
 
-    def _alike(self, memory: str, values: Array, stays: Sequence[slice]) -> list[tuple[str, Array]]:
-        """The parameters and every array of a memory that lies like them; nothing if nothing of them stays."""
-        if not stays:
-            return []
-        found = [(path, a) for path, a in arrays_in(self.memory[memory], memory) if a.shape == values.shape]
+    def _alike(self, memory: str, values: Array) -> list[tuple[str, Array]]:
+        """The parameters and every array of a memory that lies like them."""
+        found = [(path, a) for path, a in arrays_in(self.memory.get(memory), memory) if a.shape == values.shape]
         return [*found, ("the parameters", values)]
 
     def move_all(self, gradient: Array, group: Sequence[int]) -> None:
@@ -355,8 +361,6 @@ class Step:
 
 def _in_task_order(parts: Sequence[tuple[Sequence[int], Any]], tasks: int) -> Any:
     """Numbers of groups of tasks as one array (K,): NaN for a task that is in none."""
-    if len(parts) == 1 and list(parts[0][0]) == list(range(tasks)):
-        return parts[0][1]
     first = parts[0][1]
     xp = array_module(first)
     seen = {k: values[i : i + 1] for group, values in parts for i, k in enumerate(group)}
@@ -420,15 +424,31 @@ def _in_training(updates: Updates) -> Updates:
         yield stage
 
 
-class _Before(BeforeForward):
-    """What a step that fails goes back to: parameters, memory, and what its forwards changed."""
+class _Run(BeforeForward):
+    """One run of a step: its updates so far, and what a failure goes back to."""
 
     def __init__(self, step: Step):
+        if not is_recording():
+            raise ValueError("a training step needs gradients, but this is a no_grad block: call it outside")
+        step.model.check_whole()
         super().__init__(step.model)
-        self.step = step
+        self.step, self.done = step, list[Update]()
         self.names = list(step.memory)
         self.vector: Array | None = None
-        self.parts = {name: kept(part) for name, part in step.memory.items() if not is_optimizers(name)}
+        self.parts = {
+            name: kept(part)
+            for name, part in step.memory.items()
+            if not isinstance(part, RULE_MEMORIES) and not is_optimizers(name)
+        }
+        step._run = self
+
+    def updates(self, x: Any, targets: Any) -> Updates:
+        """The strategy's updates on this batch, in training."""
+        step = self.step
+        batch = step.model.read(x, targets)
+        step.group, self.labelled = batch.group, batch.labelled
+        updates = step.updates(batch)
+        return updates if is_training() else _in_training(updates)
 
     def keep(self, memory: str) -> None:
         """Copy what an update is about to change."""
@@ -449,3 +469,8 @@ class _Before(BeforeForward):
             del step.memory[name]
         for name, saved in self.parts.items():
             step.memory[name] = saved if isinstance(saved, RULE_MEMORIES) else put_back(step.memory[name], saved)
+
+    def end(self) -> None:
+        """No update after this belongs to this run."""
+        if self.step._run is self:
+            self.step._run = None
