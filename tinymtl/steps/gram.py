@@ -47,7 +47,7 @@ def each_over(numerator: Array | float, n: Array) -> Array:
 
 def say(sentence: str) -> None:
     """A RuntimeWarning that points at the line that called the step; to be called from `weigh`."""
-    warnings.warn(sentence, RuntimeWarning, stacklevel=7)
+    warnings.warn(sentence, RuntimeWarning, stacklevel=6)
 
 
 def listed(names: Iterable[str]) -> str:
