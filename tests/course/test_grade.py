@@ -115,8 +115,8 @@ def test_every_file_has_what_it_should(submit, tmp_path, grade):
     )
     rows = list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8")))
     assert list(rows[0]) == [
-        "student", "file", "two_tasks", "k_tasks", "stationary", "worksheet",
-        "automatic", "automatic_max", "manual_max", "note",
+        "student", "file", "two_tasks", "k_tasks", "stationary", "worksheet", "explain",
+        "automatic", "automatic_max", "manual_max", "days_late", "deduction", "total", "note",
     ]  # fmt: skip
     assert rows[0]["student"] == "ana" and rows[0]["automatic"] == "21" and rows[0]["note"] == ""
     assert rows[1]["two_tasks"] == "3" and rows[1]["automatic"] == "14" and hints["two_tasks"] in rows[1]["note"]

@@ -10,6 +10,7 @@ from tinymtl.course.catalogue import ASSIGNMENTS
 from tinymtl.course.errors import CourseError
 from tinymtl.course.grader.batch import grade, write_questions
 from tinymtl.course.grader.gradescope import write_layout
+from tinymtl.course.grader.roster import Late, Roster, moment
 from tinymtl.course.grader.seed import FILE, VARIABLE, course_seed, new_seed
 from tinymtl.course.handout import release
 from tinymtl.course.worker.values import printable
@@ -59,6 +60,14 @@ def add_grade_parser(subparsers: Any) -> None:
         "new or have changed")  # fmt: skip
     add("--trust-students", action="store_true", help="run the notebooks without bubblewrap: their code can do "
         "whatever you can")  # fmt: skip
+    add("--roster", metavar="FILE", help="the class list: Canvas's gradebook, Moodle's grading worksheet, or a table "
+        "with a column `student`")  # fmt: skip
+    add("--gradebook", metavar="FILE", help="write the roster with the totals in it, to import where it came from")
+    add("--manual", metavar="FILE", help="a table with the points of the written questions: the filled-in --csv")
+    add("--due", metavar="TIME", help="when the work was due, such as '2026-05-01 23:59'")
+    add("--late", type=float, metavar="PERCENT", help="taken off for every day begun after that, of all points")
+    add("--late-most", type=float, default=100.0, metavar="PERCENT", help="the most that is taken off (default 100)")
+    add("--report", metavar="FILE", help="a page about the class: points, parts, mistakes, answers that are alike")
     add("--questions", metavar="FILE", help="write what is asked of every notebook, to collect the replies elsewhere")
     add("--gradescope", metavar="DIR", help="write an autograder for Gradescope: zip what is in DIR")
     parser.set_defaults(func=_grade)
@@ -68,6 +77,16 @@ def _release(arguments: argparse.Namespace) -> int:
     path = release(arguments.assignment, arguments.out, source=arguments.source)
     print(f"wrote {path}: hand it out as it is")
     return 0
+
+
+def _late(arguments: argparse.Namespace) -> Late | None:
+    if (arguments.due is None) != (arguments.late is None):
+        raise CourseError("a rule for late work needs both: --due with the time, and --late with the percent of a day")
+    if arguments.late is None:
+        return None
+    if not (arguments.late >= 0 and arguments.late_most >= 0):
+        raise CourseError("--late and --late-most are percent of all points: give numbers from 0 on")
+    return Late(moment(arguments.due), arguments.late, arguments.late_most)
 
 
 def _grade(arguments: argparse.Namespace) -> int:
@@ -97,6 +116,11 @@ def _grade(arguments: argparse.Namespace) -> int:
         seed=seed,
         jobs=arguments.jobs,
         isolation="none" if arguments.trust_students else "bubblewrap",
+        roster=arguments.roster and Roster.read(arguments.roster),
+        gradebook=arguments.gradebook,
+        manual=arguments.manual,
+        late=_late(arguments),
+        report=arguments.report,
     )
     rows = [[one.student, f"{one.points:g}", printable(one.note, 300)] for one in grades]
     print("\n".join(aligned(rows, left=(0, 2))))

@@ -12,6 +12,8 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,12 @@ from tinymtl.course.catalogue import ASSIGNMENTS, find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.exchange import Drawn, answers, questions, read_replies
-from tinymtl.course.grader.results import Grade, Results
+from tinymtl.course.grader.grades import Grade
+from tinymtl.course.grader.report import class_page
+from tinymtl.course.grader.results import Results
+from tinymtl.course.grader.roster import Late, Roster, handed_in, read_manual
 from tinymtl.course.grader.seed import needed
-from tinymtl.course.grader.submissions import students
+from tinymtl.course.grader.submissions import owner, students
 from tinymtl.course.marking import Key, Mark
 from tinymtl.course.worker.collect import Lost, Worker, collect
 from tinymtl.course.worker.isolation import Limits
@@ -50,6 +55,11 @@ def grade(
     jobs: int = 2,
     limits: Limits | None = None,
     isolation: str = "bubblewrap",
+    roster: Roster | None = None,
+    gradebook: str | Path | None = None,
+    manual: str | Path | None = None,
+    late: Late | None = None,
+    report: str | Path | None = None,
 ) -> list[Grade]:
     """Grade the notebooks of one assignment.
 
@@ -78,6 +88,16 @@ def grade(
     isolation : str
         "bubblewrap"; or "none", for students who are trusted: their code can do what you can; or "account" for a
         container that has nothing but one submission: root runs the notebook as nobody.
+    roster : Roster, optional
+        The class list: whoever has handed in nothing gets a row too.
+    gradebook : str or Path, optional
+        Where the list goes with the totals in it, for Canvas or Moodle to import.
+    manual : str or Path, optional
+        A table with the points of the written questions, such as the filled-in `csv`.
+    late : Late, optional
+        What is taken off for late work.
+    report : str or Path, optional
+        A page about the class: points, how hard each part is, the commonest mistakes, and answers that are alike.
 
     Returns
     -------
@@ -99,6 +119,10 @@ def grade(
     kept = Path(replies) if replies is not None else None
     if resume and kept is None:
         raise CourseError("to go on with a run its replies are needed: name the directory that keeps them")
+    if gradebook is not None and roster is None:
+        raise CourseError("a gradebook is made of a class list: give the roster that the platform has exported")
+    given = {} if manual is None else read_manual(manual, {one.name: one.points for one in chosen.written})
+    results = Results(chosen, csv, json, feedback)
     found: Iterable[tuple[str, dict[str, Any] | None]]
     if paths or kept is None:
         submissions = students(paths)
@@ -111,12 +135,47 @@ def grade(
         if not submissions:
             raise CourseError(f"there are no replies in {kept}: collect them first")
         found = ((student, read_replies(path, asked)) for student, path in submissions.items())
-    results = Results(chosen, csv, json, feedback)
     keys: list[Key] = []
+    present: set[str] = set()
     for student, content in found:
         keys = keys or [Key.make(question, cases) for question, cases in zip(chosen.questions, drawn, strict=True)]
-        results.add(_mark(chosen, keys, student, submissions[student], content, drawn))
-    return results.finish()
+        path = submissions[student]
+        person = None if roster is None else roster.find(student, owner(path).id)
+        present |= {person.key} if person else set()
+        one = _mark(chosen, keys, student, path, content, drawn)
+        when = None if late is None else handed_in(path, person, (content or {}).get("date"))
+        one = _with_late(chosen, one, late, when)
+        remarks = [*(["not on the class list"] if roster is not None and person is None else []), one.remark]
+        results.add(replace(one, manual=given.pop(student, {}), key=person.key if person else "",
+                            remark="; ".join(filter(None, remarks))))  # fmt: skip
+    for person in roster.people if roster is not None else ():
+        if person.key not in present:
+            nothing = {question.name: Mark(0.0, (False,) * len(question.parts), "") for question in chosen.questions}
+            results.add(Grade(person.student, "", nothing, "nothing was handed in", key=person.key))
+    grades = results.finish()
+    if roster is not None and gradebook is not None:
+        _write_gradebook(gradebook, roster, chosen, grades)
+    if report is not None:
+        write_text(report, class_page(chosen, grades))
+    if given:
+        raise CourseError(f"{manual} has points for {', '.join(map(repr, given))}, of whom there is no submission "
+                          "(everything is written, without them)")  # fmt: skip
+    return grades
+
+
+def _with_late(chosen: Assignment, one: Grade, late: Late | None, when: datetime | None) -> Grade:
+    if late is None or when is None or not late.days(when):
+        return one
+    days = late.days(when)
+    deduction = late.share(days) * (chosen.automatic_points + chosen.manual_points)
+    return replace(one, late=days, deduction=deduction, remark=f"{days} days late")
+
+
+def _write_gradebook(path: str | Path, roster: Roster, chosen: Assignment, grades: Sequence[Grade]) -> None:
+    found = {one.key: one for one in grades}
+    totals = {person.row: found[person.key].total(chosen) for person in roster.people}
+    shown = {row: "" if total is None else f"{total:g}" for row, total in totals.items()}
+    roster.write(path, chosen.name, shown, {person.row: found[person.key].note for person in roster.people})
 
 
 def write_questions(assignment: str, path: str | Path, seed: int | None = None) -> Path:
@@ -150,7 +209,7 @@ def mark(chosen: Assignment, keys: Sequence[Key], student: str, file: str, given
     # a stub raises where nothing was filled in: that is said at its question
     notes = [f"cell {cell} {what}: {text}" for cell, what, text in given.notes if what != "is not answered yet"]
     evidence = {} if chosen.evidence is None else chosen.evidence(given.replies)
-    return Grade(student, file, marks, "", tuple(notes), evidence)
+    return Grade(student, file, marks, "", tuple(notes), evidence, trees=given.trees)
 
 
 def _nothing(key: Key) -> Mark:

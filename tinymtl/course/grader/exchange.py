@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Answers:
     replies: list[list[list[Reply]]]
     notes: list[tuple[int, str, str]]
     problem: str = ""
+    trees: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def questions(chosen: Assignment, drawn: Drawn, limits: Limits, assignments: Sequence[str]) -> dict[str, Any]:
@@ -91,9 +92,10 @@ def answers(found: dict[str, Any], drawn: Drawn) -> Answers:
         for question, asked in zip(replies, drawn, strict=True):
             if [len(part) for part in question] != [len(cases) for cases in asked]:
                 raise ValueError("replies to other questions")
+        trees = {str(name): (printable(number, 64), int(size)) for name, (number, size) in found["trees"].items()}
     except (KeyError, TypeError, AttributeError, OverflowError) as problem:
         raise ValueError("not the replies of a notebook") from problem
-    return Answers(replies, notes)
+    return Answers(replies, notes, "", trees)
 
 
 def _reply(spelled: dict[str, Any]) -> Reply:

@@ -20,7 +20,7 @@ from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.batch import grade
-from tinymtl.course.grader.results import Grade
+from tinymtl.course.grader.grades import Grade
 from tinymtl.course.grader.seed import FILE, needed
 from tinymtl.course.grader.submissions import notebooks
 

@@ -9,7 +9,6 @@ import csv as csv_module
 import io
 import json as json_module
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +16,8 @@ from tinymtl.course.assignment import Assignment
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.feedback import page
-from tinymtl.course.marking import Mark
+from tinymtl.course.grader.grades import Grade
 from tinymtl.course.worker.values import printable
-
-
-@dataclass(frozen=True)
-class Grade:
-    """One student's result.
-
-    `marks` has the automatic questions by name. `problem` is "" or why the notebook could not be asked at
-    all; `notes` names cells that raised; `evidence` has figures of the student's own study, for the person
-    who marks the written questions.
-    """
-
-    student: str
-    file: str
-    marks: dict[str, Mark]
-    problem: str = ""
-    notes: tuple[str, ...] = ()
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def points(self) -> float:
-        """All automatic points."""
-        return sum(mark.points for mark in self.marks.values())
-
-    @property
-    def note(self) -> str:
-        """Everything that is worth a line in the table: the problem, or the hints and then the cells that raised."""
-        if self.problem:
-            return self.problem
-        hints = [f"{name}: {mark.hint}" for name, mark in self.marks.items() if mark.hint]
-        return "; ".join([*hints, *self.notes])
 
 
 class Results:
@@ -83,7 +52,7 @@ class Results:
             text = json_module.dumps(as_dict(self.assignment, grade), indent=2, ensure_ascii=False)
             files.append((self.json / f"{grade.student}.json", text + "\n"))
         if self.feedback is not None:
-            text = page(self.assignment, grade.student, grade.marks, grade.problem, grade.notes)
+            text = page(self.assignment, grade)
             files.append((self.feedback / f"{grade.student}.html", text))
         if self.csv is not None:
             files.append((Path(self.csv), table(self.assignment, self.grades)))
@@ -101,21 +70,28 @@ class Results:
 
 
 def table(assignment: Assignment, grades: list[Grade]) -> str:
-    """One row per student; the written questions have the points that are still to be given by hand."""
+    """One row per student; a written question's points are blank until they have been given."""
     names = [question.name for question in assignment.questions]
+    written = [question.name for question in assignment.written]
     text = io.StringIO()
     rows = csv_module.writer(text, lineterminator="\n")
-    rows.writerow(["student", "file", *names, "automatic", "automatic_max", "manual_max", "note"])
+    head = ["student", "file", *names, *written, "automatic", "automatic_max", "manual_max"]
+    rows.writerow([*head, "days_late", "deduction", "total", "note"])
     for grade in grades:
+        total = grade.total(assignment)
         rows.writerow(
             [
                 _cell(grade.student),
                 _cell(grade.file),
                 *(f"{grade.marks[name].points:g}" for name in names),
+                *(f"{grade.manual[name]:g}" if name in grade.manual else "" for name in written),
                 f"{grade.points:g}",
                 f"{assignment.automatic_points:g}",
                 f"{assignment.manual_points:g}",
-                _cell(grade.note),
+                str(grade.late or ""),
+                f"{grade.deduction:g}" if grade.deduction else "",
+                "" if total is None else f"{total:g}",
+                _cell("; ".join(filter(None, (grade.remark, grade.note)))),
             ]
         )
     return text.getvalue()
@@ -143,7 +119,7 @@ def as_dict(assignment: Assignment, grade: Grade) -> dict[str, Any]:
             "name": question.name,
             "title": question.title,
             "kind": "manual",
-            "points": None,
+            "points": grade.manual.get(question.name),
             "max": question.points,
             "rubric": [{"points": points, "criterion": criterion} for points, criterion in question.rubric],
         }
@@ -156,6 +132,9 @@ def as_dict(assignment: Assignment, grade: Grade) -> dict[str, Any]:
         "automatic": grade.points,
         "automatic_max": assignment.automatic_points,
         "manual_max": assignment.manual_points,
+        "days_late": grade.late,
+        "deduction": grade.deduction,
+        "total": grade.total(assignment),
         "problem": grade.problem,
         "notes": list(grade.notes),
         "evidence": grade.evidence,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .isolation import Limits, end, start
-from .notebook import Notebook, Unreadable, digest, read_notebook
+from .notebook import Notebook, Unreadable, date, digest, read_notebook
 from .values import LONGEST_LINE, encode, loads, printable, received
 
 Json = dict[str, Any]
@@ -58,6 +58,12 @@ class Worker:
         if not all(type(number) is int and number < 10**6 for number, _, _ in notes):
             raise Lost("forged")
         return [[number, printable(name, 60), printable(text, 120)] for number, name, text in notes[:MOST_NOTES]]
+
+    def trees(self, answers: dict[str, str], seconds: float) -> dict[str, list[Any]]:
+        """The numbers and sizes of the answers' syntax trees: asked before any of the student's code has run."""
+        with self.within(seconds):
+            found = self.exchange({"trees": answers}).get("value")
+        return {name: [str(number)[:64], int(size)] for name, (number, size) in found.items()}  # type: ignore
 
     def ask(self, case: Json) -> Json:
         """The answer to one case: `{"value", "calls"}`, or `{"error", "detail"}`."""
@@ -186,7 +192,8 @@ def collect(path: str | Path, asked: Json, isolation: str) -> Json:
     -------
     dict
         "problem", "" or why the notebook could not be asked at all; "notes", the cells that raised, as (cell,
-        exception, text); "replies", per question, part and case.
+        exception, text); "replies", per question, part and case; "trees", for each answer's code a number that is
+        the same for code that differs in names and comments only, and its size.
 
     Raises
     ------
@@ -194,7 +201,7 @@ def collect(path: str | Path, asked: Json, isolation: str) -> Json:
         If no process can be started: that is no fault of the notebook's.
     """
     kept = {"assignment": asked["assignment"], "asked": asked["number"], "file": digest(path),
-            "notebook": printable(Path(path).name)}  # fmt: skip
+            "notebook": printable(Path(path).name), "date": date(path)}  # fmt: skip
     try:
         notebook = read_notebook(path, asked["locked"])
     except Unreadable as problem:
@@ -208,17 +215,25 @@ def collect(path: str | Path, asked: Json, isolation: str) -> Json:
 
 def _interview(notebook: Notebook, asked: Json, isolation: str) -> Json:
     limits = Limits(**asked["limits"])
-    replies, notes, used = [], None, 0.0
+    replies, notes, used, loaded = [], None, 0.0, False
     worker: Worker | None = None
+    trees: Json = {}
     try:
+        try:
+            worker = Worker(limits, isolation)
+            trees = worker.trees(notebook.answers, limits.load_seconds)
+        except Lost:  # code that even the parser does not survive
+            worker.stop()  # type: ignore[union-attr]
+            worker = None
         for question in asked["questions"]:
             live = [case for part in question for case in part if "saved" not in case]
             answered: list[Json] = []
             try:
                 if live and used >= limits.notebook_seconds:
                     raise Lost("unreached", limits.notebook_seconds)
-                if live and worker is None:
-                    worker = Worker(limits, isolation)
+                if live and (worker is None or not loaded):
+                    worker = worker or Worker(limits, isolation)
+                    loaded = True
                     found = worker.load(notebook.cells, limits.load_seconds)
                     notes = found if notes is None else notes
                     used += worker.clock()
@@ -236,13 +251,13 @@ def _interview(notebook: Notebook, asked: Json, isolation: str) -> Json:
                 answered += [error] * (len(live) - len(answered))
                 if worker is not None:
                     worker.stop()
-                    worker = None
+                    worker, loaded = None, False
             rest = iter(answered)
             replies.append([[_saved(case, notebook) or next(rest) for case in part] for part in question])
     finally:
         if worker is not None:
             worker.stop()
-    return {"problem": "", "notes": notes or [], "replies": replies}
+    return {"problem": "", "notes": notes or [], "replies": replies, "trees": trees}
 
 
 def _saved(case: Json, notebook: Notebook) -> Json | None:

@@ -25,12 +25,14 @@ class Notebook:
     """What the grader takes from a file.
 
     `cells` has the code cells to run as (number, source), counted from 1 over all code cells; `saved` the values
-    on show by name, as `values.encode` spells them; `of` the assignments that the cells' metadata name.
+    on show by name, as `values.encode` spells them; `of` the assignments that the cells' metadata name; `answers`
+    the code of the answer cells that were filled in, by question.
     """
 
     cells: list[tuple[int, str]]
     saved: dict[str, Any]
     of: frozenset[str]
+    answers: dict[str, str]
 
 
 def content(path: str | Path) -> bytes:
@@ -59,6 +61,14 @@ def digest(path: str | Path) -> str:
         return ""
 
 
+def date(path: str | Path) -> float:
+    """When a file was last changed, in seconds as the system counts them; 0 if it is not there."""
+    try:
+        return Path(path).lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def read_notebook(path: str | Path, locked: Mapping[str, str] | None = None) -> Notebook:
     """Read a submission. Raises Unreadable, with one sentence, for anything that is not a notebook.
 
@@ -70,7 +80,7 @@ def read_notebook(path: str | Path, locked: Mapping[str, str] | None = None) -> 
         if isinstance(found, dict) and "worksheets" in found:
             raise Unreadable("a notebook of the old format 3: open it in a current Jupyter and save it again")
         raise Unreadable("not a notebook: valid JSON, but without a list of cells")
-    cells, saved, names, missing = [], {}, set(), dict(locked or {})
+    cells, saved, names, answers, missing = [], {}, set(), {}, dict(locked or {})
     number = 0
     for cell in found["cells"]:
         if not isinstance(cell, dict):
@@ -81,8 +91,11 @@ def read_notebook(path: str | Path, locked: Mapping[str, str] | None = None) -> 
             continue
         number += 1
         missing.pop(role, None)
+        source = _source(cell.get("source"))
+        if _role(cell).get("solution") and "raise NotImplementedError" not in source:
+            answers[role.partition("-")[2].removesuffix("-answer")] = source
         if not _left_out(cell):
-            cells.append((number, (locked or {}).get(role, _source(cell.get("source")))))
+            cells.append((number, (locked or {}).get(role, source)))
         for output in _list(cell.get("outputs")):
             shown = output.get("data") if isinstance(output, dict) else None
             if isinstance(shown, dict) and RUN_LOG in shown:
@@ -90,7 +103,7 @@ def read_notebook(path: str | Path, locked: Mapping[str, str] | None = None) -> 
                     saved["run_log"] = encode(shown[RUN_LOG])
                 except NotPlain:
                     saved["run_log"] = None  # on show, but no log: the checks say what is wrong with it
-    return Notebook([*((0, source) for source in missing.values()), *cells], saved, frozenset(names - {""}))
+    return Notebook([*((0, source) for source in missing.values()), *cells], saved, frozenset(names - {""}), answers)
 
 
 def _json(text: bytes) -> Any:
