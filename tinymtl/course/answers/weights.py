@@ -301,13 +301,13 @@ def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
     def draw(rng: Rng) -> list[Case]:
         while True:
             factors = [(1 + rng.uniform(0.02, 0.1)) ** sign for sign in (-1, 1) for _ in range(5)]
-            factors += [float(np.exp(rng.uniform(-1.2, 1.2))) for _ in range(20)]
+            factors += [float(np.exp(rng.uniform(-1.6, 1.6))) for _ in range(20)]
             cases = [one(rng, float(rng.choice(scales)), factor) for factor in rng.permutation(factors).tolist()]
             verdicts = {
                 tuple(bool(rule(*case.arguments)) for case in cases)  # type: ignore[misc]
                 for rule in (is_stationary, *(mistake.model for mistake in _RELATIVE))
             }
-            if len(verdicts) == 1 + len(_RELATIVE):
+            if len(verdicts) == 1 + len(_RELATIVE) and all(0 < sum(one) < len(one) for one in verdicts):
                 return cases
 
     return draw
