@@ -4,7 +4,8 @@ import pytest
 from tinymtl.course import ASSIGNMENTS, points
 from tinymtl.course.errors import CourseError
 from tinymtl.course.marking import Key, close, evaluate, raised, rounded
-from tinymtl.course.question import Case, Formula, Mistake, Part, Question, Remote, Reply, variables
+from tinymtl.course.question import Case, Formula, Mistake, Part, Question, Remote, Reply
+from tinymtl.course.topic import variables
 
 SEEDS = (0, 1)
 QUESTIONS = [(assignment, question) for assignment in ASSIGNMENTS.values() for question in assignment.questions]
@@ -152,7 +153,7 @@ def question(*mistakes, parts=None):
         return [Case("double", (float(x),)) for x in rng.uniform(1, 2, size=3)]
 
     parts = parts or (Part("small", draw, 1), Part("large", draw, 2))
-    return Question("q", "Q", "a number", parts, {"double": lambda x: 2 * x}, mistakes)
+    return Question("q", parts, {"double": lambda x: 2 * x}, "Q", "a number", mistakes)
 
 
 def key(*mistakes):
@@ -225,7 +226,7 @@ def verdicts(*mistakes):
     parts = [
         Part(name, lambda rng, xs=xs: [Case("even", (x,)) for x in xs]) for name, xs in (("a", (1, 2)), ("b", (3, 4)))
     ]
-    asked = Question("q", "Q", "True or False", tuple(parts), {"even": lambda x: x % 2 == 0}, mistakes)
+    asked = Question("q", tuple(parts), {"even": lambda x: x % 2 == 0}, "Q", "True or False", mistakes)
     return Key.make(asked, [part.draw(None) for part in parts])
 
 
@@ -258,7 +259,7 @@ def test_what_is_read_off_an_answer(model, said):
 def test_items_of_a_result_are_judged_by_themselves():
     parts = [Part(name, lambda rng: [Case("f", (2.0,)), Case("f", (3.5,))], item=i) for i, name in enumerate("ab")]
     asked = Question(
-        "q", "Q", "a pair", tuple(parts), {"f": lambda x: (x, x * x)}, (Mistake("no", "f", lambda x: (0, 7)),)
+        "q", tuple(parts), {"f": lambda x: (x, x * x)}, "Q", "a pair", (Mistake("no", "f", lambda x: (0, 7)),)
     )
     made = Key.make(asked, [part.draw(None) for part in parts])
     assert made.mark(answers(made, lambda x: np.array([x, 7]))).held == (True, False)
@@ -266,7 +267,7 @@ def test_items_of_a_result_are_judged_by_themselves():
     assert hint(made, lambda x: (x, [1, 2])) == "f gives back 2 numbers as b; asked for: a pair"
     assert hint(made, lambda x: (x, x * x, 0)) == "f gives back 3 numbers; asked for: a pair"
     both = Part("both", parts[0].draw, item=(0, 1))
-    together = Key.make(Question("q", "Q", "a pair", (both,), asked.reference, asked.mistakes), [both.draw(None)])
+    together = Key.make(Question("q", (both,), asked.reference, "Q", "a pair", asked.mistakes), [both.draw(None)])
     assert together.mark(answers(together, lambda x: (x, x * x))).points == 1
     assert together.mark(answers(together, lambda x: (x, 7))).hint == "1: no"
 

@@ -11,7 +11,8 @@ from tinymtl.course.errors import CourseError
 from tinymtl.course.lessons import checks
 from tinymtl.course.lessons.checks import NOT_TRIED, Memory, find, verdict
 from tinymtl.course.marking import Key
-from tinymtl.course.question import Case, Part, Question, fixed, variables
+from tinymtl.course.question import Case, Part, Question, fixed
+from tinymtl.course.topic import variables
 
 
 def test_exercises_and_checks_belong_together(lesson):
@@ -90,7 +91,7 @@ def test_an_unknown_name_is_refused_and_a_lesson_prints_it(name, hint, capsys):
 
 def asked(right, *arguments, called="f", **others):
     cases = fixed([Case(called, given) for given in arguments])
-    return Question("x", "", "a number", (Part(called, cases),), {called: right}, praise="yes", **others)
+    return Question("x", (Part(called, cases),), {called: right}, returns="a number", praise="yes", **others)
 
 
 STAGED = variables("x", {"a": "1 / 7"}, hints=("nudge", "method", "formula"), praise="yes")

@@ -6,10 +6,8 @@ topic, with these words and nothing else.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,13 +152,13 @@ class Question:
     ----------
     name : str
         "05.alpha", or in an assignment its column in the table of grades and the end of its `grade_id`.
+    parts : tuple of Part
+    reference : dict
+        The right function, value or `Formula` for every name that the cases ask for.
     title : str
         How the feedback page calls it.
     returns : str
         What a right answer is, in the notebook's own symbols ("an array of shape (K, N, d)").
-    parts : tuple of Part
-    reference : dict
-        The right function, value or `Formula` for every name that the cases ask for.
     mistakes : tuple of Mistake
         The first that explains a part names it.
     hints : tuple of str
@@ -174,10 +172,10 @@ class Question:
     """
 
     name: str
-    title: str
-    returns: str
     parts: tuple[Part, ...]
     reference: Mapping[str, Any]
+    title: str = ""
+    returns: str = ""
     mistakes: tuple[Mistake, ...] = ()
     hints: tuple[str, ...] = ()
     praise: str = ""
@@ -188,90 +186,6 @@ class Question:
     def points(self) -> float:
         """The most that this question earns."""
         return sum(part.points for part in self.parts)
-
-
-# ------------------------------------------------------------ what a topic says
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The `.toml` of a topic: what is said about answers, and the wrong ones themselves, in Python's words.
-
-    `[mistakes.NAME]` has hints with the wrong models that get them: expressions of a function's arguments.
-    `[by_hand.CHECK]` is a whole question about variables, and `[said.NAME]` has the hints and the praise of a
-    question about a function.
-    """
-
-    content: Mapping[str, Any]
-    names: dict[str, Any]  # what the expressions may use: the topic's own functions
-
-    @classmethod
-    def beside(cls, module: str, names: dict[str, Any]) -> Texts:
-        """The texts beside a module: `Texts.beside(__file__, globals())`."""
-        return cls(tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8")), names)
-
-    def mistakes(
-        self, table: str, called: str, arguments: str = "", adapt: Callable[[Any], Any] = lambda model: model
-    ) -> tuple[Mistake, ...]:
-        """The mistakes of a table, for the function `called`; without `arguments` an expression is the model itself."""
-        found = self.content["mistakes"][table]
-        start = f"lambda {arguments}: " if arguments else ""
-        return tuple(
-            Mistake(hint, called, adapt(eval(start + text, self.names)))
-            for hint, texts in found.items()
-            for text in ([texts] if isinstance(texts, str) else texts)
-        )
-
-    def said(self, check: str) -> Mapping[str, Any]:
-        """The hints and the praise of a question about a function."""
-        return {name: tuple(text) if name == "hints" else text for name, text in self.content["said"][check].items()}
-
-    def by_hand(self, adapt: Mapping[str, Callable[[Any], Any]] | None = None) -> dict[str, Question]:
-        """All questions about variables, by name."""
-        found: dict[str, Question] = {}
-        for name, given in self.content["by_hand"].items():
-            after = found.get(given.get("after", ""))
-            found[name] = variables(name, **{**given, "after": after}, adapt=(adapt or {}).get(name))
-        return found
-
-
-def variables(
-    name: str,
-    formulas: Mapping[str, Any],
-    mistakes: Mapping[str, Mapping[str, Any]] | None = None,
-    tolerance: float = 5e-3,
-    names: Mapping[str, str] | None = None,
-    hints: Sequence[str] = (),
-    title: str = "",
-    **others: Any,
-) -> Question:
-    """A question about variables: a number, some numbers or a word each.
-
-    Parameters
-    ----------
-    formulas : {variable: text of a Formula}
-        In the order of the question; a formula may use the variables before it, so that a number that follows from
-        a wrong one is recognised.
-    mistakes : {variable: {hint: text of a formula, or a list of them}}
-    tolerance : float
-        Three digits for a student who works by hand.
-    names : {variable: name of its part}, optional
-    others
-        Further fields of `Question`.
-    """
-    named = tuple(
-        Mistake(hint, variable, Formula(str(text)))
-        for variable, found in (mistakes or {}).items()
-        for hint, texts in found.items()
-        for text in (texts if isinstance(texts, list) else [texts])
-    )
-    parts = tuple(Part((names or {}).get(one, one), _reading(one), tolerance=tolerance) for one in formulas)
-    reference = {variable: Formula(str(formula)) for variable, formula in formulas.items()}
-    return Question(name, title, "", parts, reference, named, tuple(hints), **others)
-
-
-def _reading(variable: str) -> Callable[[Rng], list[Case]]:
-    return lambda rng: [Case(variable)]
 
 
 def fixed(cases: Sequence[Case]) -> Callable[[Rng], list[Case]]:

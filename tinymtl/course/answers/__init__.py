@@ -15,9 +15,7 @@ from tinymtl.course.answers import (
 )
 from tinymtl.course.question import Question
 
-#: The lessons' checks by name, "05.alpha".
-LESSONS: dict[str, Question] = {
-    question.name: question
-    for topic in (order, tape, shapes, gradients, weights, representation, moments, groups, interval, study, gpu)
-    for question in sorted(topic.LESSONS, key=lambda question: question.name)
-}
+_TOPICS = (order, tape, shapes, gradients, weights, representation, moments, groups, interval, study, gpu)
+#: All questions by name: a lesson's check is called "05.alpha", a question of an assignment "k_tasks".
+QUESTIONS: dict[str, Question] = {name: question for topic in _TOPICS for name, question in topic.QUESTIONS.items()}
+LESSONS: dict[str, Question] = {name: QUESTIONS[name] for name in sorted(QUESTIONS) if name[0].isdigit()}

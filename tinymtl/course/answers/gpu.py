@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, to_device, to_host
-from tinymtl.course.question import Case, Part, Question, Reply, Texts, fixed
+from tinymtl.course.question import Case, Reply, fixed
+from tinymtl.course.topic import questions
 from tinymtl.fake_cupy import pretend_gpu
 from tinymtl.nn import MLP, Linear, SharedBottom, Task, cross_entropy
 from tinymtl.optim import SGD
 from tinymtl.steps import Averaged, Step
 
-TEXTS = Texts.beside(__file__, globals())
 BATCHES = 5
 Batches = Sequence[tuple[Any, Any]]
 
@@ -65,22 +65,7 @@ def _losses(step: Step, batches: Batches) -> Array:
     return np.array([report.losses for report in [step(x, targets) for x, targets in batches]])
 
 
-_ASKED = fixed([Case("epoch", (), shown=f"{BATCHES} batches and two tasks")])
+_asked = fixed([Case("epoch", (), shown=f"{BATCHES} batches and two tasks")])
 
 
-_EPOCH = Question(
-    "10.epoch",
-    "",
-    "one number, the mean loss",
-    (
-        Part("the mean loss", _ASKED, item="value"),
-        Part("the training", _ASKED, problem=_trained),
-        Part("the waiting", _ASKED, problem=_waits),
-    ),
-    {"epoch": _on_the_gpu(lambda step, batches: _losses(step, batches).mean())},
-    TEXTS.mistakes("epoch", "epoch", "step, batches", adapt=_on_the_gpu),
-    adapt=_on_the_gpu,
-    **TEXTS.said("10.epoch"),
-)
-
-LESSONS = (*TEXTS.by_hand().values(), _EPOCH)
+QUESTIONS = questions(__file__, globals())

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.question import Case, Part, Question, Texts, fixed
+from tinymtl.course.question import Case, fixed
+from tinymtl.course.topic import questions
 
 Array = np.ndarray[Any, Any]
-TEXTS = Texts.beside(__file__, globals())
 
 
 def _as_three(answer: Any) -> Any:
@@ -26,7 +26,7 @@ def _raised(g1: Array, g2: Array) -> list[int]:
     return [k for k, g in ((1, g1), (2, g2)) if mean @ g < 0]
 
 
-_PAIRS = (
+_POINTS = (
     ((-0.5, 2.25), (13.5, 0.25)),  # the lesson's point
     ((2, 2), (0, -1)),
     ((1, 0), (-0.6, 0.8)),  # obtuse, of one length: nobody is hurt
@@ -35,15 +35,6 @@ _PAIRS = (
     ((3, 1, 0), (0, 1, 4)),
     ((0, 5), (1, -1)),
 )
+_pairs = fixed([Case("raised", (np.array(g1, float), np.array(g2, float))) for g1, g2 in _POINTS])
 
-_HURT = Question(
-    "04.raised",
-    "",
-    "a list of task numbers: [], [1] or [2]",
-    (Part("raised", fixed([Case("raised", (np.array(g1, float), np.array(g2, float))) for g1, g2 in _PAIRS])),),
-    {"raised": _raised},
-    TEXTS.mistakes("raised", "raised", "g1, g2"),
-    **TEXTS.said("04.raised"),
-)
-
-LESSONS = (*TEXTS.by_hand({"03.gram": _as_three}).values(), _HURT)
+QUESTIONS = questions(__file__, globals())

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinymtl.course.marking import described, numbers
-from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, Texts
+from tinymtl.course.question import Case, Reply, Rng
+from tinymtl.course.topic import questions
 from tinymtl.course.worker.values import Unordered
 from tinymtl.steps.grouped import random_partition
 
 Groups = frozenset[frozenset[int]]
 Sampler = Callable[[int, int, int], Any]
-TEXTS = Texts.beside(__file__, globals())
 DRAWS = 600
 UNLIKELY = 41.4  # a χ² of two degrees of freedom beyond this: once in 10⁹ fair samplers
 
@@ -145,44 +144,8 @@ def _twice(called: str) -> Callable[[Rng], list[Case]]:
     return draw
 
 
-def _parts(called: str) -> tuple[Part, ...]:
-    return (
-        Part(
-            "every task in one group, only one group smaller, more than one partition in sight",
-            _sizes(called),
-            1,
-            problem=_partition,
-            together=_drawn,
-        ),
-        Part(
-            "the same seed gives the same groups, another seed others",
-            _twice(called),
-            1,
-            problem=_partition,
-            together=_repeatable,
-        ),
-        Part(
-            "four tasks in pairs: each of the three partitions a third of the time",
-            lambda rng: [Case(called, (4, 2, seed)) for seed in _seeds(rng, DRAWS)],
-            2,
-            problem=_partition,
-            together=_uniform,
-        ),
-    )
-
-
-def _in_order(tasks: int, group_size: int, seed: int) -> list[list[int]]:
-    return [list(range(i, min(i + group_size, tasks))) for i in range(0, tasks, group_size)]
-
-
-PARTITIONS = Question(
-    "partitions",
-    "Random groups",
-    "a list of lists of task numbers",
-    _parts("random_groups"),
-    {"random_groups": random_groups},
-    (Mistake("nothing is drawn: the groups follow the numbers of the tasks", "random_groups", _in_order),),
-)
+def _pairings(called: str) -> Callable[[Rng], list[Case]]:
+    return lambda rng: [Case(called, (4, 2, seed)) for seed in _seeds(rng, DRAWS)]
 
 
 # What a step costs
@@ -249,31 +212,4 @@ def _counted(case: Case, reply: Reply, right: Reply) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
-PASSES = Question(
-    "passes",
-    "What a step costs",
-    "three whole numbers",
-    (
-        Part("averaged, MGDA and MGDA-UB", _counts("averaged", "mgda", "mgda-ub"), 1, problem=_counted),
-        Part("alternating and grouped", _counts("alternating", "grouped"), 1, problem=_counted),
-    ),
-    {"pass_counts": pass_counts},
-)
-
-
-# ------------------------------------------------------------ lesson 8
-
-_PARTITION = Question(
-    "08.partition",
-    "",
-    "a list of groups, each a list of task numbers",
-    tuple(
-        replace(part, name=name)
-        for name, part in zip(("the partition", "the seed", "the odds"), _parts("partition"), strict=True)
-    ),
-    {"partition": random_groups},
-    (Mistake("nothing is drawn: the groups follow the numbers of the tasks", "partition", _in_order),),
-    **TEXTS.said("08.partition"),
-)
-
-LESSONS = (*TEXTS.by_hand().values(), _PARTITION)
+QUESTIONS = questions(__file__, globals())

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.question import Case, Part, Question, Rng, Texts
+from tinymtl.course.question import Case, Rng
+from tinymtl.course.topic import questions
 from tinymtl.lab.statistics import t_quantile
 from tinymtl.ties import exceeds
 
 Array = np.ndarray[Any, Any]
-
-TEXTS = Texts.beside(__file__, globals())
-TABLE = 5e-4  # t with three digits, with the table's four or exact; that of n degrees of freedom is 1 % off or more
 
 
 def paired_interval(a: Array, b: Array) -> tuple[float, float]:
@@ -71,22 +69,4 @@ def _welch(a: Array, b: Array) -> float:
     return float(((a.var(ddof=1) + b.var(ddof=1)) / len(a)) ** 0.5)
 
 
-INTERVAL = Question(
-    "interval",
-    "The interval of a paired difference",
-    "the pair (mean difference, half width), and for verdict one of the three sentences",
-    (
-        Part("the mean difference", _pairs, 1, item=0),
-        Part("the half width of the interval", _pairs, 3, item=1, tolerance=TABLE),
-        Part("the verdict, on both sides of zero", _verdicts, 1),
-    ),
-    {"paired_interval": paired_interval, "verdict": verdict},
-    (
-        *TEXTS.mistakes("half_width", "paired_interval", "a, b"),
-        *TEXTS.mistakes("mean", "paired_interval", "a, b"),
-        *TEXTS.mistakes("verdict", "verdict", "m, h"),
-    ),
-    **TEXTS.said("interval"),
-)
-
-LESSONS = tuple(TEXTS.by_hand().values())
+QUESTIONS = questions(__file__, globals())

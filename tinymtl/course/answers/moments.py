@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, tensor
-from tinymtl.course.question import Case, Part, Question, Rng, Texts, fixed
+from tinymtl.course.question import Case, Rng
+from tinymtl.course.topic import questions
 from tinymtl.optim import SGD, Adam, Optimizer
 
 Array = np.ndarray[Any, Any]
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-TEXTS = Texts.beside(__file__, globals())
 
 
 def alternating_adam(gradients: list[float], lr: float, steps: int, per_task: bool) -> list[float]:
@@ -71,25 +71,6 @@ def _case(rng: Rng, tasks: int, steps: int, per_task: bool) -> Case:
     sizes = rng.permutation(np.geomspace(0.5, 80.0, tasks)) * rng.uniform(0.8, 1.25, size=tasks)
     signs = rng.choice([-1.0, 1.0], size=tasks)
     return Case("alternating_adam", ((sizes * signs).tolist(), float(rng.uniform(0.05, 0.2)), steps, per_task))
-
-
-MOMENTS = Question(
-    "moments",
-    "Adam's six numbers",
-    "a list of numbers, one per sub-step",
-    (
-        Part("two tasks, one shared memory", lambda rng: [_case(rng, 2, 6, False) for _ in range(3)], 2),
-        Part("two tasks, a memory per task", lambda rng: [_case(rng, 2, 6, True) for _ in range(3)], 2),
-        Part(
-            "three and four tasks, longer runs, either memory",
-            lambda rng: [_case(rng, tasks, 11, per_task) for tasks in (3, 4) for per_task in (False, True)],
-            1,
-        ),
-    ),
-    {"alternating_adam": alternating_adam},
-    TEXTS.mistakes("alternating_adam", "alternating_adam"),
-    **TEXTS.said("moments"),
-)
 
 
 # ------------------------------------------------------------ lesson 7
@@ -161,15 +142,4 @@ def _alternate(
     return answer
 
 
-_MEMORIES = Question(
-    "07.memories",
-    "",
-    f"one point for every turn, {SWEEPS} sweeps of K turns",
-    (Part("alternate", fixed([Case("alternate", (run,), shown=f"{run}, {SWEEPS} sweeps") for run in _RUNS])),),
-    {"alternate": _on_a_run(_alternate())},
-    TEXTS.mistakes("alternate", "alternate", adapt=_on_a_run),
-    adapt=_on_a_run,
-    **TEXTS.said("07.memories"),
-)
-
-LESSONS = (*TEXTS.by_hand().values(), _MEMORIES)
+QUESTIONS = questions(__file__, globals())

@@ -9,9 +9,8 @@ import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, tensor
 from tinymtl.course.marking import described, numbers
-from tinymtl.course.question import Case, Part, Problem, Question, Rng, Texts
-
-TEXTS = Texts.beside(__file__, globals())
+from tinymtl.course.question import Case, Problem, Rng
+from tinymtl.course.topic import questions
 
 
 def backward_order(parents: list[list[int]], root: int) -> list[int]:
@@ -133,25 +132,6 @@ def _breadth_first(parents: list[list[int]], root: int) -> list[int]:
     return order
 
 
-ORDER = Question(
-    "order",
-    "The order of a sweep",
-    "a list of node numbers, root first",
-    (
-        Part("10 random graphs", lambda rng: [_dag(rng) for _ in range(10)], 2, problem=_orders("node")),
-        Part(
-            "10 random graphs with nodes that the root does not depend on",
-            lambda rng: [_dag(rng, unused=3) for _ in range(10)],
-            2,
-            problem=_orders("node"),
-        ),
-        Part("a graph that is 3000 nodes deep", _deep, 1, problem=_orders("node")),
-    ),
-    {"backward_order": backward_order},
-    TEXTS.mistakes("order", "backward_order", "parents, root"),
-)
-
-
 # Lesson 1: the same for tensors, which have their parents in `edges`
 
 
@@ -177,36 +157,15 @@ def _on_tensors(answer: Callable[[Tensor], Any]) -> Callable[[list[list[int]], i
     return order_of
 
 
-_CHAIN: list[list[int]] = [[], *([node] for node in range(3000)), [3000, 3000]]
-
-LESSONS = (
-    Question(
-        "01.order",
-        "",
-        "a list of tensors",
-        (
-            Part(
-                "the order",
-                lambda rng: [
-                    Case("sweep_order", ([[], [], [0, 1], [2, 0], [2, 3]], 4), shown="the lesson's graph"),
-                    Case(
-                        "sweep_order",
-                        ([[], [0, 0], [1, 0], [1, 2], [3, 1], [4, 0], [4, 1]], 5),
-                        shown="a graph in which b = a·a is used three times, and a at the very end",
-                    ),
-                ],
-                problem=_orders("tensor"),
-            ),
-            Part(
-                "for a graph that is 3000 operations deep",
-                lambda rng: [Case("sweep_order", (_CHAIN, len(_CHAIN) - 1), shown="a chain of 3000 operations")],
-                points=0,  # said, but not asked for
-                problem=_orders("tensor"),
-            ),
-        ),
-        {"sweep_order": backward_order},
-        TEXTS.mistakes("order", "sweep_order", "parents, root"),
-        **TEXTS.said("01.order"),
-        adapt=_on_tensors,
+_TENSORS = [
+    Case("sweep_order", ([[], [], [0, 1], [2, 0], [2, 3]], 4), shown="the lesson's graph"),
+    Case(
+        "sweep_order",
+        ([[], [0, 0], [1, 0], [1, 2], [3, 1], [4, 0], [4, 1]], 5),
+        shown="a graph in which b = a·a is used three times, and a at the very end",
     ),
-)
+]
+_CHAIN: list[list[int]] = [[], *([node] for node in range(3000)), [3000, 3000]]
+_DEEP = [Case("sweep_order", (_CHAIN, len(_CHAIN) - 1), shown="a chain of 3000 operations")]
+
+QUESTIONS = questions(__file__, globals())

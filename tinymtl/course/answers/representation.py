@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.answers.weights import TWO_TASKS
+from tinymtl.course.answers import weights
 from tinymtl.course.marking import close
-from tinymtl.course.question import WRONG, Case, Part, Question, Remote, Reply, Rng, Texts, fixed
+from tinymtl.course.question import WRONG, Case, Remote, Reply, Rng, fixed
+from tinymtl.course.topic import questions
 from tinymtl.hull import min_norm
 
 Array = np.ndarray[Any, Any]
 Trunk = Callable[[Array], Array]
-TEXTS = Texts.beside(__file__, globals())
 
 
 # Gradients at Z, for linear heads and half the mean squared error
@@ -27,7 +27,7 @@ def z_gradients(Z: Array, heads: Array, targets: Array) -> Array:
     return residuals @ heads.swapaxes(1, 2)
 
 
-def _linear_heads(sizes: tuple[tuple[int, int, int, int], ...]) -> Callable[[Rng], list[Case]]:
+def _linear_heads(*sizes: tuple[int, int, int, int]) -> Callable[[Rng], list[Case]]:
     """Cases of (tasks, samples, width, outputs)."""
     return lambda rng: [
         Case(
@@ -36,25 +36,6 @@ def _linear_heads(sizes: tuple[tuple[int, int, int, int], ...]) -> Callable[[Rng
         )
         for tasks, n, d, c in sizes
     ]
-
-
-Z_GRADIENTS = Question(
-    "z_gradients",
-    "Gradients at the representation",
-    "an array of shape (K, N, d)",
-    (
-        Part("two tasks", _linear_heads(((2, 4, 3, 2), (2, 3, 3, 3), (2, 5, 4, 1))), 2, exact=True),
-        Part(
-            "any number of tasks, samples and outputs",
-            _linear_heads(((1, 3, 2, 2), (3, 1, 4, 2), (5, 6, 2, 3))),
-            2,
-            exact=True,
-        ),
-    ),
-    {"z_gradients": z_gradients},
-    TEXTS.mistakes("z_gradients", "z_gradients", "Z, V, Y"),
-    **TEXTS.said("z_gradients"),
-)
 
 
 # Weights over the whole batch
@@ -95,27 +76,6 @@ def _of_rows(weight: Callable[[Array, Array], float]) -> Callable[[Array], Array
     return model
 
 
-UB_WEIGHTS = Question(
-    "ub_weights",
-    "Weights over the whole batch",
-    "an array of two weights, shape (2,)",
-    (
-        Part("random gradients, both tasks counting or one", _generic, 2),
-        Part("gradients that cancel over the batch", _cancelling, 2),
-    ),
-    {"ub_weights": ub_weights},
-    (
-        *TEXTS.mistakes("ub_weights", "ub_weights", "g"),
-        *(
-            replace(one, name="ub_weights", model=_of_rows(one.model))
-            for one in TWO_TASKS.mistakes
-            if one.hint not in ("this is the squared length of v, not the weight", "this is the weight of g2")
-        ),
-    ),
-    **TEXTS.said("ub_weights"),
-)
-
-
 # One pass through the trunk, which stays with the grader
 
 
@@ -144,24 +104,10 @@ def _single_pass(case: Case, reply: Reply, right: Reply) -> str:
     return "" if reply.calls == 1 else f"right, but with {reply.calls} passes through the trunk where one is enough"
 
 
-ONE_PASS = Question(
-    "one_pass",
-    "One pass through the trunk",
-    "an array, as trunk_backward gives it back",
-    (
-        Part("the right gradient, with however many passes", _trunks, 1),
-        Part("the right gradient, with a single pass", _trunks, 2, problem=_single_pass),
-    ),
-    {"trunk_gradient": trunk_gradient},
-    TEXTS.mistakes("trunk_gradient", "trunk_gradient", "g, w, back"),
-    **TEXTS.said("one_pass"),
-)
-
-
 # ------------------------------------------------------------ lesson 6
 
 
-def _ub_cases() -> list[Case]:
+def _batches() -> list[Case]:
     """One batch that cancels, then random ones."""
     rng = np.random.default_rng(6)
     cancelling = np.array([[[1.0, 0.0], [-1.0, 0.0]], [[0.0, 2.0], [0.0, 2.0]]])
@@ -172,7 +118,7 @@ def _ub_cases() -> list[Case]:
     return cases
 
 
-_UB_CASES = _ub_cases()
+_ub_cases = fixed(_batches())
 
 
 def _pair(alpha: Callable[[Array, Trunk], Array], v: Callable[[Array, Array, Trunk], Any]) -> Callable[..., Any]:
@@ -196,21 +142,13 @@ def _one_pass_only(case: Case, reply: Reply, right: Reply) -> str:
     return f"the trunk runs backwards {reply.calls} times: weigh the gradients first, then go back once"
 
 
-_UB_DIRECTION = Question(
-    "06.ub_direction",
-    "",
-    "two arrays, (α, v): the K weights, and what trunk_backward gives back",
-    (
-        Part("α", fixed(_UB_CASES), item=0),
-        Part("v", fixed(_UB_CASES), item=1),
-        Part("the number of passes", fixed(_UB_CASES), problem=_one_pass_only),
+QUESTIONS = questions(__file__, globals())
+QUESTIONS["ub_weights"] = replace(
+    QUESTIONS["ub_weights"],
+    mistakes=QUESTIONS["ub_weights"].mistakes
+    + tuple(
+        replace(one, name="ub_weights", model=_of_rows(one.model))
+        for one in weights.QUESTIONS["two_tasks"].mistakes
+        if one.hint not in ("this is the squared length of v, not the weight", "this is the weight of g2")
     ),
-    {"ub_direction": _pair(lambda g, back: ub_weights(g), trunk_gradient)},
-    (
-        *TEXTS.mistakes("ub_v", "ub_direction", "g, w, back", adapt=lambda v: _pair(lambda g, back: ub_weights(g), v)),
-        *TEXTS.mistakes("ub_alpha", "ub_direction", "g, back", adapt=lambda alpha: _pair(alpha, trunk_gradient)),
-    ),
-    **TEXTS.said("06.ub_direction"),
 )
-
-LESSONS = (*TEXTS.by_hand().values(), _UB_DIRECTION)

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinymtl.course.answers.interval import TABLE, paired_interval, t_975, verdict  # noqa: F401 (study.toml uses t_975)
+from tinymtl.course.answers.interval import paired_interval, t_975, verdict  # noqa: F401 (study.toml uses t_975)
 from tinymtl.course.marking import described
-from tinymtl.course.question import Case, Part, Problem, Question, Reply, Rng, Texts, fixed
+from tinymtl.course.question import Case, Problem, Reply, Rng
+from tinymtl.course.topic import questions
 from tinymtl.ties import exceeds, first_largest, first_smallest, nudged
 
 Row = Mapping[str, Any]
 Log = list[Row]
-TEXTS = Texts.beside(__file__, globals())
 
 
 def _whole(value: Any) -> bool:
@@ -166,20 +165,6 @@ def _saved_log(rng: Rng) -> list[Case]:
     return [Case("run_log", saved=True)]
 
 
-LOG = Question(
-    "log",
-    "The run log: equal budget, paired seeds",
-    "a list of rows with exactly the seven columns of the table, for at least two methods and both splits",
-    (
-        Part("the same number of minibatches in every run", _saved_log, 2, problem=_of_the_log(budget_problem)),
-        Part("the same grid of two or more learning rates", _saved_log, 1, problem=_of_the_log(grid_problem)),
-        Part("the same five or more seeds for the final runs", _saved_log, 2, problem=_of_the_log(seeds_problem)),
-        Part("chosen on validation, reported on test", _saved_log, 1, problem=_of_the_log(choice_problem)),
-    ),
-    {"run_log": []},
-)
-
-
 # The figure, described by the function that draws it
 
 
@@ -280,35 +265,6 @@ def _with(name: str, make: Callable[[Log], Any]) -> Callable[[Log], dict[str, An
     return lambda log: {**figure_data(log), name: make(log)}
 
 
-FIGURE = Question(
-    "figure",
-    "The figure, as plain values",
-    _AS_DICT,
-    (
-        Part(
-            "a title and two axis labels, the metric's with its unit in brackets", _figures, 1, problem=_label_problem
-        ),
-        Part(
-            "methods, their mean test metrics and the number of pairs", _figures, 1, item=("methods", "means", "pairs")
-        ),
-        Part(
-            "the mean paired difference and the half width of its interval",
-            _figures,
-            1,
-            item=("difference", "half_width"),
-            tolerance=TABLE,
-        ),
-    ),
-    {"figure_data": figure_data},
-    tuple(
-        mistake
-        for item in KEYS[3:]
-        for mistake in TEXTS.mistakes(f"figure.{item}", "figure_data", "log", adapt=partial(_with, item))
-    ),
-    **TEXTS.said("figure"),
-)
-
-
 def evidence(replies: list[list[list[Reply]]]) -> dict[str, Any]:
     """The student's own study in numbers, beside the written questions: per pair of methods the interval.
 
@@ -369,19 +325,42 @@ def _mean(log: Log) -> dict[str, float]:
     return _best(_on(log, "validation"), np.mean)
 
 
-LESSONS = (
-    Question(
-        "09.choose",
-        "",
-        "a dictionary {method: learning rate}",
-        (
-            Part(
-                "choose",
-                fixed([Case("choose", (_log(log),), shown=said) for said, log in TEXTS.content["logs"].items()]),
-            ),
-        ),
-        {"choose": _mean},
-        TEXTS.mistakes("choose", "choose", "log"),
-        **TEXTS.said("09.choose"),
-    ),
-)
+#: What lesson 9 chooses from: for every "method learning-rate split" the metrics of its seeds.
+LOGS: dict[str, dict[str, list[float]]] = {
+    "a log of two methods, a and b, with one lucky seed": {
+        "a 0.001 validation": [0.75, 0.99, 0.25],
+        "a 0.01 validation": [0.69, 0.8, 0.88],
+        "a 0.1 validation": [0.7, 0.71, 0.72],
+        "b 0.001 validation": [0.5, 0.51, 0.52],
+        "b 0.01 validation": [0.7, 0.71, 0.69],
+        "b 0.1 validation": [0.6, 0.82, 0.8],
+        "a 0.1 test": [0.95, 0.96, 0.97],
+        "b 0.001 test": [0.95, 0.96, 0.97],
+    },
+    "a log with rows of the training set": {
+        "averaged 0.003 validation": [0.71, 0.72],
+        "averaged 0.03 validation": [0.74, 0.7],
+        "averaged 0.1 validation": [0.66, 0.6],
+        "averaged 0.003 test": [0.6, 0.61],
+        "averaged 0.03 test": [0.62, 0.63],
+        "averaged 0.1 train": [0.99, 0.99],
+        "averaged 0.003 train": [0.8, 0.8],
+    },
+    "a log in which mean and median disagree": {
+        "mgda 0.01 validation": [0.4, 0.7, 0.71, 0.72, 0.41],
+        "mgda 0.1 validation": [0.64, 0.65, 0.66, 0.65, 0.65],
+        "mgda 0.3 validation": [0.6, 0.61, 0.62, 0.61, 0.61],
+    },
+    "a log with more seeds at some learning rates than at others": {
+        "ub 0.001 validation": [0.6, 0.62, 0.61, 0.63, 0.6],
+        "ub 0.01 validation": [0.7, 0.72],
+        "ub 0.1 validation": [0.69, 0.68, 0.7],
+    },
+}
+
+
+def _logs(rng: Rng) -> list[Case]:
+    return [Case("choose", (_log(log),), shown=said) for said, log in LOGS.items()]
+
+
+QUESTIONS = questions(__file__, globals())

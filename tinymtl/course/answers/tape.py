@@ -6,15 +6,16 @@ A tape is in the order of computation: ["input"], ["add", i, j] or ["mul", i, j]
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, grad, tensor
-from tinymtl.course.question import Case, Mistake, Part, Question, Reply, Rng, Texts, fixed
+from tinymtl.course.question import Case, Mistake, Reply, Rng, fixed
+from tinymtl.course.topic import questions
 
 Tape = list[list[Any]]
-TEXTS = Texts.beside(__file__, globals())
 
 
 def _local(entry: list[Any], values: list[float]) -> list[tuple[int, float]]:
@@ -137,20 +138,6 @@ def _diamonds(rng: Rng) -> list[Case]:
     return cases
 
 
-REUSE = Question(
-    "reuse",
-    "Reuse and the diamond",
-    "a list with one number per node of the tape",
-    (
-        Part("inputs that are used more than once", _reused, 2),
-        Part("computed nodes that are used more than once, and nodes that are not used", _diamonds, 2),
-    ),
-    {"sweep": sweep},
-    TEXTS.mistakes("sweep", "sweep"),
-    **TEXTS.said("reuse"),
-)
-
-
 def _rows(sweep: Callable[[Tape, list[float], int], list[float]]) -> Callable[..., list[list[float]]]:
     """A row per loss: by `sweep`, its derivative with respect to every *input* of the tape, in order."""
 
@@ -209,41 +196,9 @@ def _nested_losses(rng: Rng) -> list[Case]:
     return [_tape_case(tape, rng, "two_losses", losses) for losses in ([3, 5], [5, 3], [4, 5], [5, 4])]
 
 
-LOSSES = Question(
-    "losses",
-    "Two losses without leakage",
-    "two rows, one per loss, with one number per input of the tape",
-    (
-        Part("losses on one trunk", _two_loss_tapes, 2),
-        Part("a loss that the other one uses, in either order", _nested_losses, 2),
-    ),
-    {"two_losses": two_losses},
-    (
-        *TEXTS.mistakes("two_losses", "two_losses"),
-        *(
-            Mistake(f"each row is what a wrong sweep gives (question 2): {one.hint}", "two_losses", _rows(one.model))
-            for one in REUSE.mistakes
-        ),
-    ),
-    **TEXTS.said("losses"),
-)
-
-
 # Lesson 1: the diamond by hand, and the shares of a product
 
-_MUL_CASES = fixed(
-    [Case("mul_backward", numbers) for numbers in ((1.0, 2.0, 3.0), (14.0, 2.0, 3.0), (-0.5, 4.0, 0.25))]
-)
-
-_MUL = Question(
-    "01.mul",
-    "",
-    "two shares, (share for x, share for y)",
-    (Part("the share for x", _MUL_CASES, item=0), Part("the share for y", _MUL_CASES, item=1)),
-    {"mul_backward": lambda g, x, y: (g * y, g * x)},
-    TEXTS.mistakes("mul_backward", "mul_backward", "g, x, y"),
-    **TEXTS.said("01.mul"),
-)
+_products = fixed([Case("mul_backward", numbers) for numbers in ((1.0, 2.0, 3.0), (14.0, 2.0, 3.0), (-0.5, 4.0, 0.25))])
 
 
 # Lesson 3: a gradient per task, on the engine itself
@@ -294,25 +249,20 @@ def _grad_is_kept(case: Case, reply: Reply, right: Reply) -> str:
     return "" if reply.value["kept"] else "parameter.grad is not what it was before: put it back, or do not touch it"
 
 
-_PER_TASK_CASES = fixed(
+_problems = fixed(
     [
         Case("per_task_gradients", (1,), shown="w = 2, z = 3w and the losses z² and 5z"),
         Case("per_task_gradients", (2,), shown="θ = (1, −2, ½) with 7 in .grad, and three losses of it"),
     ]
 )
 
-_PER_TASK = Question(
-    "03.per_task",
-    "",
-    "a list with one array for each loss (tm.grad returns a list: take its [0])",
-    (
-        Part("the gradients", _PER_TASK_CASES, item="gradients"),
-        Part(".grad afterwards", _PER_TASK_CASES, item="kept", problem=_grad_is_kept),
-    ),
-    {"per_task_gradients": _with_problem(_per_task)},
-    TEXTS.mistakes("per_task_gradients", "per_task_gradients", "losses, parameter", adapt=_with_problem),
-    adapt=_with_problem,
-    **TEXTS.said("03.per_task"),
-)
 
-LESSONS = (*TEXTS.by_hand().values(), _MUL, _PER_TASK)
+QUESTIONS = questions(__file__, globals())
+QUESTIONS["losses"] = replace(
+    QUESTIONS["losses"],
+    mistakes=QUESTIONS["losses"].mistakes
+    + tuple(
+        Mistake(f"each row is what a wrong sweep gives (question 2): {one.hint}", "two_losses", _rows(one.model))
+        for one in QUESTIONS["reuse"].mistakes
+    ),
+)

@@ -11,12 +11,12 @@ from numpy.linalg import norm
 
 from tinymtl.course.marking import close, described
 from tinymtl.course.marking import numbers as array_of
-from tinymtl.course.question import WRONG, Case, Part, Question, Reply, Rng, Texts, fixed
+from tinymtl.course.question import WRONG, Case, Reply, Rng
+from tinymtl.course.topic import questions
 from tinymtl.hull import frank_wolfe, min_norm, two_point_weights  # noqa: F401 (weights.toml uses them)
 from tinymtl.ties import CLOSE, first_largest  # noqa: F401
 
 Array = np.ndarray[Any, Any]
-TEXTS = Texts.beside(__file__, globals())
 
 # ------------------------------------------------------------ two tasks
 
@@ -79,20 +79,6 @@ def _one_is_asked_for(case: Case, reply: Reply, right: Reply) -> str:
     return "every weight gives the same v here; the question asks for 1" if np.isfinite(weight).all() else WRONG
 
 
-TWO_TASKS = Question(
-    "two_tasks",
-    "The weight of two tasks",
-    "one number, the weight of g1",
-    (
-        Part("both tasks count", _between, 3),
-        Part("one task alone is the answer, whichever it is", _clamped, 2),
-        Part("equal gradients", _equal, 1, problem=_one_is_asked_for),
-    ),
-    {"two_task_weight": two_task_weight},
-    TEXTS.mistakes("two_task_weight", "two_task_weight", "a, b"),
-    **TEXTS.said("two_tasks"),
-)
-
 # ------------------------------------------------------------ K tasks
 
 
@@ -123,6 +109,11 @@ def weights_problem(value: Any, gram: Array, tolerance: float = 1e-6) -> str:
     if alpha.max() > 1 - CLOSE and alpha @ gram.diagonal() <= (1 + CLOSE) * gram.diagonal().min():
         return "the shortest gradient alone is a corner of the hull; most of the time the hull comes nearer"
     return WRONG
+
+
+def min_norm_weights(gram: Array) -> Array:
+    """The min-norm weights for a Gram matrix, (K,)."""
+    return min_norm(gram=gram).weights
 
 
 def _certified(case: Case, reply: Reply, right: Reply) -> str:
@@ -248,22 +239,6 @@ def _softmax(sign: float, root: bool) -> Callable[[Array], Array]:
     return model
 
 
-K_TASKS = Question(
-    "k_tasks",
-    "The weights of K tasks",
-    "an array of shape (K,)",
-    (
-        Part("orthogonal gradients of different lengths", _grams(_orthogonal, (3, 4, 5)), 1, problem=_certified),
-        Part("all tasks count", _grams(_pulling_apart, (3, 4, 6)), 2, problem=_certified),
-        Part("a task that counts for nothing", _idle, 2, problem=_certified),
-        Part("equal, collinear and opposite gradients", _grams(_dependent, (3, 4, 5)), 1, problem=_certified),
-        Part("lengths from 1 to 1000", _grams(_ill_scaled, (4, 6)), 1, problem=_certified),
-    ),
-    {"min_norm_weights": lambda gram: min_norm(gram=gram).weights},
-    TEXTS.mistakes("min_norm_weights", "min_norm_weights", "G"),
-    **TEXTS.said("k_tasks"),
-)
-
 # ------------------------------------------------------------ stationarity
 
 
@@ -276,7 +251,13 @@ def _lengths(gradients: Array) -> Array:
     return norm(gradients, axis=1)
 
 
-_RELATIVE = TEXTS.mistakes("is_stationary", "is_stationary", "g, w, t")
+_RELATIVE: list[Callable[..., Any]] = []
+
+
+def _relative(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Notes a wrong rule that is relative to some length, as the right one is."""
+    _RELATIVE.append(rule)
+    return rule
 
 
 def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
@@ -305,7 +286,7 @@ def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
             cases = [one(rng, float(rng.choice(scales)), factor) for factor in rng.permutation(factors).tolist()]
             verdicts = {
                 tuple(bool(rule(*case.arguments)) for case in cases)  # type: ignore[misc]
-                for rule in (is_stationary, *(mistake.model for mistake in _RELATIVE))
+                for rule in (is_stationary, *_RELATIVE)
             }
             if len(verdicts) == 1 + len(_RELATIVE) and all(0 < sum(one) < len(one) for one in verdicts):
                 return cases
@@ -313,20 +294,7 @@ def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
     return draw
 
 
-STATIONARY = Question(
-    "stationary",
-    "A test for stationarity",
-    "True or False",
-    (
-        Part("gradients of length about 1", _stationarity((1.0,)), 1),
-        Part("the same verdict whatever the unit of the losses", _stationarity((1e-8, 1e-3, 1e8)), 2),
-    ),
-    {"is_stationary": is_stationary},
-    (*TEXTS.mistakes("is_stationary_absolute", "is_stationary", "g, w, t"), *_RELATIVE),
-    **TEXTS.said("stationary"),
-)
-
-# ------------------------------------------------------------ lesson 5, and the worksheet: the numbers are by hand
+# ------------------------------------------------------------ lesson 5
 
 
 def _drawn(lengths: tuple[float, ...], seed: int) -> Array:
@@ -347,16 +315,6 @@ _SOLVED = (
     _drawn((1, 1, 1, 1, 1), seed=3),
     _drawn((1, 5, 30, 200), seed=4),
 )
-_SOLVER = Question(
-    "05.solver",
-    "",
-    "one weight for each task",
-    (Part("solve", fixed([Case("solve", (G,)) for G in _SOLVED]), problem=_certified),),
-    {"solve": lambda G: min_norm(gram=G).weights},
-    tuple(one for one in TEXTS.mistakes("min_norm_weights", "solve", "G") if "100 rounds" not in one.hint),
-    **TEXTS.said("05.solver"),
-)
 
-_BY_HAND = TEXTS.by_hand()
-WORKSHEET = _BY_HAND.pop("worksheet")
-LESSONS = (*_BY_HAND.values(), _SOLVER)
+
+QUESTIONS = questions(__file__, globals())
