@@ -24,6 +24,7 @@ TIES = {
     "parabola": lambda: quadratics([[k, -(k**2) / 10] for k in range(-4, 6)], [0.0, -9.0]),
     "right angle": lambda: quadratics([[0.0, 1.0], [1.0, 0.0]], [1.0, 1.0]),
     "opposite": lambda: quadratics([[1.0, 0.0], [-1.0, 0.0]], [0.2, 0.0]),
+    "opposite, askew": lambda: quadratics([[1.3, 2.6], [-0.35, -0.7]], [0.1, 0.2]),
     "parallel": lambda: quadratics([[0.0, 0.0], [-1.0, -1.0]], [1.0, 1.0]),
     "60 degrees": lambda: quadratics([[0.0, 0.0], [0.5, -(3**0.5) / 2]], [1.0, 0.0]),
     "22.5 degrees": lambda: quadratics([[-1.0, 0.0], [-np.cos(np.pi / 8), -np.sin(np.pi / 8)]], [0.0, 0.0]),
