@@ -169,6 +169,15 @@ def test_optimizers(cupy, rule):
     np.testing.assert_allclose(on_host(there.data), here.data, rtol=1e-13)
 
 
+@pytest.mark.parametrize("rule", [tm.SGD(0.1, 0.9, 0.01), tm.Adam(0.1), tm.AdamW(lambda t: 0.1 / t)], ids=repr)
+def test_an_update_is_one_launch(cupy, rule):
+    p, g = tm.tensor(cupy.asarray(np.ones((3, 4)))), cupy.asarray(np.ones((3, 4)))
+    memory = rule.init([p])
+    tally.reset()
+    rule.update([p], [g], memory)
+    assert tally.launches == 1
+
+
 def test_the_same_seed_gives_the_same_start(cupy):
     def model():
         heads = [tm.Task(name, tm.nn.Linear(6, 3, rng=k), tm.cross_entropy) for k, name in enumerate("ab")]
