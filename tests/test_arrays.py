@@ -183,7 +183,6 @@ DOORS = {
     "predict": lambda v: square_model().predict(v),
     "represent": lambda v: square_model().represent(v),
     "read": lambda v: square_model().read(v, {"a": [0.0, 1.0]}),
-    "a state": lambda v: square_model().load_state(square_model().state() | {next(iter(square_model().state())): v}),
     "Split": lambda v: tm.data.Split(v, {"a": [0.0, 1.0]}, [tm.data.TaskSpec("a", "regression", 1)]),
     "min_norm": tm.min_norm,
     "a problem": lambda v: tm.problems.Quadratics([1.0, 1.0], v, [0.0, 0.0]),

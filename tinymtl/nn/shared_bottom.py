@@ -163,6 +163,8 @@ class SharedBottom:
         #: Every parameter of the model, trunk first, as one vector.
         self.vector = Tensor(self.layout.pack(dtype or np.float32, device or "cpu"), requires_grad=True)
         self.separate_because = why_separate(self.tasks)
+        markers = [task.missing for task in self.tasks]
+        self._missing = None if markers.count(None) == len(markers) else markers
         self.heads: StackedHeads | SeparateHeads = (
             StackedHeads(self.tasks, self.layout, self.passes, self.vector.data)
             if self.separate_because is None
@@ -263,9 +265,8 @@ class SharedBottom:
         ValueError
             For an empty batch, an unknown or missing task, or a number of rows that differs from x's.
         """
-        markers = [task.missing for task in self.tasks]
-        missing = None if markers.count(None) == len(markers) else markers
-        return read_batch(x, targets, self.task_names, self.vector.data, self.separate_because is None, missing)
+        stacked = self.separate_because is None
+        return read_batch(x, targets, self.task_names, self.vector.data, stacked, self._missing)
 
     # ------------------------------------------------------------ parameters and gradients
 
@@ -354,7 +355,7 @@ class SharedBottom:
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Take all values from `state`, which must have just this model's keys and shapes."""
         require("the state of a model", state, Mapping, "what model.state() returned")
-        state = {key: as_numbers(value, repr(key)) for key, value in state.items()}
+        state = {key: v if type(v) is np.ndarray else as_numbers(v, repr(key)) for key, v in state.items()}
         kept, state = self._kept(), self._by_name(state)
         if set(kept) != set(state):
             odd = sorted(set(kept) ^ set(state))[0]
