@@ -397,7 +397,7 @@ class SharedBottom:
         Raises
         ------
         ValueError
-            Where the file is damaged or holds another network.
+            If the file is damaged or holds another network; a TypeError for one that holds text.
         """
         model = cls(trunk, tasks)
         arrays = load_arrays(path)
