@@ -658,3 +658,82 @@ def test_a_memory_of_another_dtype_moves_nothing(optimizer):
     with pytest.raises(ValueError, match=r"after model.to, make the step anew"):
         optimizer.update(parameters, [np.ones(2)], state)
     unmoved(parameters, state)
+
+
+# ---------------------------------------------------------------- what is refused before anything moves
+
+
+@pytest.mark.parametrize("rule", [tm.Adam(0.1), tm.AdamW(0.1)], ids=repr)
+@pytest.mark.parametrize(("dtype", "large"), [("float32", 1.9e19), ("float32", 3e38), ("float64", 1.4e154)])
+def test_a_gradient_whose_square_is_infinite_stops_adam_before_its_memory(rule, dtype, large):
+    parameters = [tm.tensor(np.ones(3, dtype)), tm.tensor(np.ones((2, 2), dtype))]
+    memory = rule.init(parameters)
+    fine = [np.full(3, 0.5, dtype), np.full((2, 2), 0.5, dtype)]
+    rule.update(parameters, fine, memory)
+    kept, values = memory.copy(), [p.data.copy() for p in parameters]
+    for sign in (1.0, -1.0):
+        odd = np.array([[0.0, 1.0], [sign * large, 0.0]], dtype)
+        with pytest.raises(FloatingPointError, match=r"gradient 1 reaches .*e\+.*; nothing moved"):
+            rule.update(parameters, [fine[0], odd], memory)
+    assert memory.t == kept.t == 1
+    arrays = [*memory.m, *memory.v, *(p.data for p in parameters)]
+    for now, before in zip(arrays, [*kept.m, *kept.v, *values], strict=True):
+        np.testing.assert_array_equal(now, before)
+    many = np.full(3, 0.9 * np.sqrt(np.finfo(dtype).max), dtype)  # their squares are finite, the sum of those is not
+    rule.update(parameters, [many, fine[1]], memory)
+    assert np.isfinite(memory.v[0]).all()
+
+
+def test_a_step_says_so_and_goes_on_afterwards():
+    """The loss of one batch is 1e20 times the others'. Without a word no parameter would ever move again."""
+    unit = [1.0]
+    heads = [tm.Task("a", tm.nn.Linear(4, 3, rng=1), lambda p, t: unit[0] * tm.cross_entropy(p, t))]
+    model = tm.SharedBottom(tm.nn.MLP([3, 4], rng=0), heads)
+    step = tm.Averaged(model, tm.Adam(0.1))
+    x, y = np.random.default_rng(0).standard_normal((8, 3)), {"a": np.arange(8) % 3}
+    unit[0] = 1e21
+    before = model.vector.data.copy()
+    with pytest.raises(FloatingPointError, match="second moment would be infinite"):
+        step(x, y)
+    np.testing.assert_array_equal(model.vector.data, before)
+    unit[0] = 1.0
+    for _ in range(5):
+        step(x, y)
+    assert (model.vector.data != before).mean() > 0.7  # all but the units whose ReLU is shut
+
+
+def test_clipping_makes_a_huge_gradient_one_that_adam_takes():
+    p = tm.tensor([1.0, 1.0])
+    rule = tm.Adam(0.1, clip_norm=1.0)
+    memory = rule.init([p])
+    rule.update([p], [np.array([1e30, 0.0], np.float32)], memory)
+    assert np.isfinite(memory.v[0]).all()
+    assert p.data[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("rule", [tm.SGD(0.1), tm.SGD(0.1, momentum=0.9), tm.Adam(0.1)], ids=repr)
+def test_the_wrong_kind_of_object_is_named(rule):
+    p = tm.tensor([1.0, 2.0], requires_grad=True)
+    g, memory = np.ones(2, np.float32), rule.init([p])
+    for parameters in (p, {"p": p}, iter([p]), [p.data], [[p]], None, 3):
+        with pytest.raises(TypeError, match="parameters must be a list of tensors, not a"):
+            rule.update(parameters, [g], memory)
+        with pytest.raises(TypeError, match="parameters must be a list of tensors, not a"):
+            rule.init(parameters)
+    other = tm.Adam(0.1) if isinstance(rule, tm.SGD) else tm.SGD(0.1)
+    for odd in (None, [p.data], {"m": [g], "v": [g]}, other.init([p])):
+        with pytest.raises(TypeError, match=r"the memory must be what this rule's init\(parameters\) returns, not a"):
+            rule.update([p], [g], odd)
+    for odd in ([[1.0, 1.0]], [None], [3.0]):
+        with pytest.raises(TypeError, match="gradient 0 must be an array, not a"):
+            rule.update([p], odd, memory)
+    assert p.data.tolist() == [1.0, 2.0]
+    assert memory.t == 0
+
+
+def test_gradients_that_are_tensors_count_as_their_values():
+    for rule in (tm.SGD(0.5), tm.Adam(0.5)):
+        p, q = tm.tensor([1.0, 2.0]), tm.tensor([1.0, 2.0])
+        rule.update([p], [tm.tensor([2.0, 2.0])], rule.init([p]))
+        rule.update([q], [np.full(2, 2.0, np.float32)], rule.init([q]))
+        assert p.data.tolist() == q.data.tolist() != [1.0, 2.0]

@@ -102,6 +102,7 @@ class SGD:
 
     def init(self, parameters: Sequence[Tensor]) -> SGDMemory:
         """A memory at rest."""
+        _check_parameters(parameters)
         if self.momentum == 0.0:
             return SGDMemory([])
         return SGDMemory([array_module(p.data).zeros_like(p.data) for p in parameters])
@@ -112,7 +113,7 @@ class SGD:
         Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
         negative or not finite; a TypeError for one that is not a number.
         """
-        _check_fit(parameters, gradients, (memory.velocity,) if self.momentum else ())
+        _check_fit(parameters, gradients, memory, SGDMemory, ("velocity",) if self.momentum else ())
         lr = rate_at(self.lr, memory.t + 1) if callable(self.lr) else self.lr
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
@@ -172,6 +173,7 @@ class Adam:
 
     def init(self, parameters: Sequence[Tensor]) -> AdamMemory:
         """A memory at rest."""
+        _check_parameters(parameters)
         zeros = [array_module(p.data).zeros_like(p.data) for p in parameters]
         return AdamMemory(zeros, [z.copy() for z in zeros])
 
@@ -179,12 +181,14 @@ class Adam:
         """One step in place.
 
         Raises a ValueError, before anything moves, for shapes or counts that differ and for a learning rate that is
-        negative or not finite; a TypeError for one that is not a number.
+        negative or not finite; a TypeError for one that is not a number; on the host a FloatingPointError for a
+        gradient whose square is not finite: v would be infinite from then on, and the parameter would never move again.
         """
-        _check_fit(parameters, gradients, (memory.m, memory.v))
+        _check_fit(parameters, gradients, memory, AdamMemory, ("m", "v"))
         lr = rate_at(self.lr, memory.t + 1) if callable(self.lr) else self.lr
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
+        _check_squares(gradients)
         memory.t += 1
         beta1, beta2 = self.betas
         step_size = lr / (1.0 - beta1**memory.t)
@@ -379,7 +383,37 @@ def _name(function: Any) -> str:
     return f"{cls.__name__}()" if cls.__repr__ is object.__repr__ else repr(function)
 
 
-def _check_fit(parameters: Sequence[Tensor], gradients: Sequence[Array], memories: Sequence[Sequence[Array]]) -> None:
+def _check_squares(gradients: Sequence[Array]) -> None:
+    for i, g in enumerate(gradients):
+        if not isinstance(g, np.ndarray):  # on a GPU a look would make every update wait
+            return
+        flat = g.reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(flat.dot(flat)):
+                continue
+        largest = float(abs(flat).max())
+        if not largest <= math.sqrt(np.finfo(g.dtype).max):
+            raise FloatingPointError(
+                f"gradient {i} reaches {largest:.3g}, whose square is too large for {g.dtype}: Adam's second moment "
+                "would be infinite and the parameter never move again; nothing moved. Scale the loss, or set clip_norm"
+            )
+
+
+def _check_parameters(parameters: Any) -> None:
+    if not isinstance(parameters, (list, tuple)):  # noqa: UP038  (half the time of list | tuple)
+        raise TypeError(f"parameters must be a list of tensors, not a {type(parameters).__name__}")
+    for parameter in parameters:
+        if not isinstance(parameter, Tensor):
+            raise TypeError(f"parameters must be a list of tensors, not a list with a {type(parameter).__name__}")
+
+
+def _check_fit(
+    parameters: Sequence[Tensor], gradients: Sequence[Array], memory: Any, kind: type, names: Sequence[str]
+) -> None:
+    """Whether parameters, gradients and the lists of arrays of a memory that are called `names` go together."""
+    _check_parameters(parameters)
+    if not isinstance(memory, kind):
+        raise TypeError(f"the memory must be what this rule's init(parameters) returns, not a {type(memory).__name__}")
     count = len(parameters)
     if len(gradients) != count:
         raise ValueError(f"{count} parameters need as many gradients, {len(gradients)} given")
@@ -387,11 +421,15 @@ def _check_fit(parameters: Sequence[Tensor], gradients: Sequence[Array], memorie
         p = parameter.data
         if isinstance(p, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
             p = parameter.data = np.asarray(p)
-        if p.shape != gradients[i].shape:
-            raise ValueError(f"parameter {i} has shape {p.shape}, its gradient {gradients[i].shape}")
-    for memory in memories:
-        fits = len(memory) == count
-        for parameter, a in zip(parameters, memory, strict=False):
+        shape = getattr(gradients[i], "shape", None)
+        if shape is None:
+            raise TypeError(f"gradient {i} must be an array, not a {type(gradients[i]).__name__}")
+        if p.shape != shape:
+            raise ValueError(f"parameter {i} has shape {p.shape}, its gradient {shape}")
+    for name in names:
+        arrays = getattr(memory, name)
+        fits = len(arrays) == count
+        for parameter, a in zip(parameters, arrays, strict=False):
             p = parameter.data
             fits = fits and type(a) is type(p) and a.shape == p.shape and a.dtype == p.dtype
         if not fits:
