@@ -137,6 +137,7 @@ def _is_there(module: str) -> bool:
 
 def _add_compare_parser(commands: Any) -> None:
     from tinymtl.data import NAMES
+    from tinymtl.lab.strategies import TOUR
     from tinymtl.steps import STRATEGIES
 
     parser = commands.add_parser(
@@ -150,7 +151,8 @@ def _add_compare_parser(commands: Any) -> None:
     add = parser.add_argument
     add("--data", nargs="+", metavar="NAME", help=f"data sets: {', '.join(NAMES)} (default: multidigits attributes)")
     add("--data-dir", metavar="DIR", help="where MNIST's four files lie, for multi_mnist")
-    add("--steps", nargs="+", metavar="NAME", help=f"strategies: {', '.join(STRATEGIES)} (default: all)")
+    names = f"strategies: all, or {', '.join(STRATEGIES)} (default: {', '.join(TOUR)})"
+    add("--steps", nargs="+", metavar="NAME", help=names)
     add("--trunk", nargs="+", type=_width, metavar="WIDTH", help="widths of the trunk's layers, or lenet for images")
     add("--epochs", type=_whole, metavar="N", help="passes over the training rows (default: as fits the data set)")
     add("--seeds", type=_whole, default=3, metavar="N", help="how many seeds: 0 to N - 1 (default 3)")

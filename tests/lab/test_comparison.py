@@ -41,7 +41,7 @@ SINGLE = [[0.8, 0.5], [0.8, 0.5], [0.8, 0.5]]
 
 @pytest.fixture(scope="module")
 def attributes():
-    return compare("attributes", **QUICK)
+    return compare("attributes", "all", **QUICK)
 
 
 # ------------------------------------------------------------ what is computed
@@ -339,7 +339,8 @@ def test_what_is_in_the_registry_goes_by_its_name_there():
     own = [tm.RandomGrouped, partial(tm.STRATEGIES["mgda"], normalize="l2")]
     assert list(strategies.chosen(asked)) == ["mgda", "alternating", "grouped"]
     assert list(strategies.chosen(own + asked))[3:] == ["RandomGrouped", "MGDA(normalize='l2')"]
-    assert list(strategies.chosen(None)) == list(strategies.chosen(list(tm.STRATEGIES))) == list(tm.STRATEGIES)
+    assert list(strategies.chosen("all")) == list(strategies.chosen(list(tm.STRATEGIES))) == list(tm.STRATEGIES)
+    assert list(strategies.chosen(None)) == list(strategies.TOUR) and set(strategies.TOUR) < set(tm.STRATEGIES)
     assert list(strategies.chosen("mgda")) == list(strategies.chosen(tm.MGDA)) == ["mgda"]
     assert list(strategies.chosen(["single", "mgda"])) == ["mgda"]
 

@@ -67,7 +67,7 @@ def compare(
     Parameters
     ----------
     data : name, MultiTaskData, or a list of them, default ("multidigits", "attributes")
-    steps : names, classes and functions, default all of `tinymtl.STRATEGIES`
+    steps : names of `tinymtl.STRATEGIES`, classes and functions, default those of the two papers; "all" for all names
         A name of the registry ("averaged", "mgda", "mgda-ub", …); a subclass of `Step`; or any function of (model,
         optimizer) that makes a step, such as `functools.partial(tinymtl.MGDA, normalize="l2")`. A class or function
         with a parameter `rng` gets the run's. The single-task nets, the reference, are trained always.

@@ -17,6 +17,10 @@ from tinymtl.steps import STRATEGIES, Step, Strategy
 Make = Callable[..., Step]
 
 SINGLE = "single"  #: One network per task, each trained alone: the reference.
+ALL = "all"  #: Every strategy of the registry.
+
+#: What a comparison is about if nobody says: the strategies of the two papers that the package begins with.
+TOUR = ("averaged", "mgda", "mgda-ub", "alternating-shared", "alternating", "grouped")
 
 
 def label_of(strategy: str) -> str:
@@ -35,7 +39,7 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
 
     Parameters
     ----------
-    steps : names, classes and functions of (model, optimizer), default all of the registry
+    steps : names, classes and functions of (model, optimizer), default those of `TOUR`; "all" is all of the registry
         A class or function goes by its name, a `functools.partial` also by its keywords; a class of the registry,
         such as `tinymtl.MGDA`, is the registry's.
 
@@ -60,6 +64,8 @@ def chosen(steps: str | Make | Sequence[str | Make] | None) -> dict[str, Make | 
     ValueError: unknown strategy 'mgda_ub': did you mean 'mgda-ub'?
     """
     if steps is None:
+        return dict.fromkeys(TOUR)
+    if steps in (ALL, [ALL], (ALL,)):
         return dict.fromkeys(STRATEGIES)
     given = [steps] if isinstance(steps, str) or callable(steps) else list(steps)
     names: set[str] = set()
