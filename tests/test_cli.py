@@ -65,7 +65,7 @@ def test_compare_prints_a_table_and_writes_three_files(capsys):
     assert re.search(r"^MGDA-UB +0\.\d{3} ± 0\.\d{3} ", out, re.M) and re.search(r"^single-task nets ", out, re.M)
     assert "Noise, in points of Δ. Against single-task nets" in out and "learning rate 0.01, 1 epoch of 18" in out
     assert max(len(line) for line in out.splitlines()) <= 100
-    assert sorted(os.listdir("there")) == ["comparison.png", "results.csv", "results.json"]
+    assert sorted(os.listdir("there")) == ["comparison.png", "results.csv", "results.json", "runs.jsonl"]
     runs = [entry["run"] for entry in written("there")["runs"]]
     assert {run["strategy"] for run in runs} == {"single", "averaged", "mgda-ub"}
     assert {(run["seed"], run["lr"], tuple(run["trunk"]), run["device"]) for run in runs} == {
@@ -91,7 +91,7 @@ def test_the_command_in_a_process_of_its_own():
     here = os.path.dirname(os.path.dirname(tm.__file__))
     done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": here}, check=True)
     assert done.stderr == "" and "Written: results" in done.stdout
-    assert sorted(os.listdir("results")) == ["comparison.png", "results.csv", "results.json"]
+    assert sorted(os.listdir("results")) == ["comparison.png", "results.csv", "results.json", "runs.jsonl"]
 
 
 def test_the_defaults_are_the_main_job(monkeypatch):
@@ -113,6 +113,8 @@ def test_the_defaults_are_the_main_job(monkeypatch):
         "lr": None,
         "device": "cpu",
         "data_dir": None,
+        "out": "results",
+        "resume": False,
     }
     main(["compare", "--data-dir", "mnist", "--trunk", "lenet"])
     assert (asked["data"], asked["data_dir"], asked["trunk"]) == (["multi_mnist"], "mnist", "lenet")
@@ -265,6 +267,24 @@ def test_memory_that_runs_out_is_one_sentence(capsys, monkeypatch):
 
     monkeypatch.setattr(cli, "_compare", full)
     assert refused(capsys, "compare") == "tinymtl: there is not enough memory: Unable to allocate 5 TiB\n"
+
+
+# ------------------------------------------------------------ what goes wrong late
+
+
+def test_a_picture_that_fails_costs_a_line_and_not_the_table():
+    done = in_a_process("compare", *QUICK, env={"MPLBACKEND": "Qt4Agg"})
+    assert done.returncode == 1 and re.search(r"^MGDA-UB ", done.stdout, re.M)
+    assert done.stderr.startswith("tinymtl: results/comparison.png was not written: ") and done.stderr.count("\n") == 1
+    assert sorted(os.listdir("results")) == ["results.csv", "results.json", "runs.jsonl"]
+
+
+def test_compare_resumes(capsys, monkeypatch):
+    assert main(["compare", *QUICK]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "attempt", None)  # nothing is left to do
+    assert main(["compare", *QUICK, "--resume"]) == 0
+    assert capsys.readouterr().out == whole
 
 
 # ------------------------------------------------------------ devices

@@ -8,11 +8,13 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import tinymtl
 from tinymtl.checks import did_you_mean
+from tinymtl.files import occupy_standard_descriptors
 
 #: Commands that other modules bring: where each one's parser is made.
 COMMANDS = (
@@ -67,8 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tinymtl 0.1.0
     0
     """
+    occupy_standard_descriptors()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # a service, pythonw, `2>&-`: else the next file that is opened takes its place
+        if getattr(sys, name) is None:  # a service, pythonw, `2>&-`
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a console that cannot show Δ or ± gets a question mark instead
         with contextlib.suppress(AttributeError):  # not every stream (a notebook's, a test's) can be told so
@@ -76,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
-            code = _run(arguments)
+            with warnings.catch_warnings():
+                warnings.showwarning = _on_stderr  # type: ignore[assignment]
+                code = _run(arguments)
         except SystemExit as leave:  # argparse leaves this way, with --help as with an error
             code = int(leave.code or 0)
         sys.stdout.flush()
@@ -145,7 +150,7 @@ def _add_compare_parser(commands: Any) -> None:
         help="train every strategy on real data and show how they differ",
         description="Train single-task nets and every strategy on real data, several seeds each, and show how they\n"
         "differ: a table per data set, which differences are inside the noise, and three files\n"
-        "(results.csv, results.json, comparison.png).",
+        "(results.csv, results.json, comparison.png). Each run is in runs.jsonl as soon as it is finished.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
@@ -163,13 +168,14 @@ def _add_compare_parser(commands: Any) -> None:
         default="cpu",
         help="cpu (default, for small networks the fastest), cuda, or auto: the GPU if there is one",
     )
-    add("--out", default="results", metavar="DIR", help="where the three files go (default results)")
+    add("--out", default="results", metavar="DIR", help="where the files go (default results)")
+    add("--resume", action="store_true", help="take the runs that are finished in DIR/runs.jsonl, and do the others")
     parser.set_defaults(func=_compare)
 
 
 def _compare(args: argparse.Namespace) -> int:
     from tinymtl.lab.comparison import compare
-    from tinymtl.lab.results import check_out
+    from tinymtl.lab.results import FILES, check_out
 
     check_out(args.out)
     data = args.data or (["multi_mnist"] if args.data_dir else ["multidigits", "attributes"])
@@ -185,11 +191,19 @@ def _compare(args: argparse.Namespace) -> int:
         device=_device(args.device),
         data_dir=args.data_dir,
         workers=min(8, _cores()),
+        out=args.out,
+        resume=args.resume,
     )
-    files = found.save(args.out)
-    print(found)
+    try:
+        print(found, flush=True)
+    finally:  # if whoever reads has gone, the files are written all the same
+        files = found.save(args.out)
     print(f"\nWritten: {', '.join(files)}")
-    return 0
+    return 1 if found.failures or len(files) < len(FILES) else 0
+
+
+def _on_stderr(message: Warning | str, *_: Any) -> None:
+    print(f"tinymtl: {message}", file=sys.stderr, flush=True)
 
 
 def _device(name: str) -> str:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -86,6 +92,54 @@ def write(path: StrPath, content: str | bytes) -> Path:
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+@contextmanager
+def held(path: StrPath) -> Iterator[None]:
+    """While the block runs no other process or thread can hold `path`, which need not exist.
+
+    By a lock on a file beside it, which is removed at the end and is free once its process has ended, however it
+    ended. Nothing is locked on a system or a disk without such locks (Windows, some network disks).
+
+    Raises
+    ------
+    BlockingIOError
+        If another one holds it.
+    """
+    path = Path(path)
+    lock = path.with_name(f".{path.name[:40]}.{zlib.crc32(path.name.encode()):08x}.lock")
+    if fcntl is None:
+        yield
+        return
+    while True:
+        file = open(lock, "ab")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise BlockingIOError(f"another run is writing {path}: let it end, or give another name") from None
+        except OSError:
+            break
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+            break
+        file.close()  # its holder has just removed it
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()
+
+
+def occupy_standard_descriptors() -> None:
+    """Open the null device for each of stdin, stdout and stderr that is closed.
+
+    Else the next file that is opened would take the place, and what a process writes there would land in the file.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
 
 
 def save_arrays(path: StrPath, arrays: Mapping[str, Array]) -> None:

@@ -1,8 +1,8 @@
 import csv
 import importlib
 import json
-import sys
-from contextlib import contextmanager
+import os
+import threading
 from dataclasses import replace
 from functools import partial
 
@@ -219,23 +219,33 @@ def test_a_run_can_be_repeated_from_the_json(attributes, tmp_path):
     assert summary["against_averaged"] == {"mean": expected.mean, "half_width_95": expected.half_width}
 
 
-def test_a_failure_while_writing_leaves_the_old_files(attributes, tmp_path, monkeypatch):
-    attributes.save(tmp_path)
-    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
-    replacing = results.replacing
+@pytest.mark.parametrize("lost", ["results.csv", "results.json", "comparison.png"])
+def test_a_file_that_cannot_be_written_costs_itself(attributes, tmp_path, monkeypatch, lost):
+    (tmp_path / lost).write_text("old")
+    write = results.write
 
-    @contextmanager
-    def full(path):
-        with replacing(path) as file:
-            if path.name == "comparison.png":
-                file.write(b"half of it")
-                raise OSError(28, "No space left on device")
-            yield file
+    def full(path, content):
+        if path.name == lost:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
 
-    monkeypatch.setattr(results, "replacing", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(results, "write", full)
+    with pytest.warns(UserWarning, match=f"{lost} was not written: .*No space left"):
+        written = replace(attributes, results=attributes.results[:4]).save(tmp_path)
+    assert [name for name in results.FILES if name != lost] == [os.path.basename(path) for path in written]
+    assert (tmp_path / lost).read_text() == "old" and len(os.listdir(tmp_path)) == 3
+    monkeypatch.setattr(results, "FILES", (lost,) * 3)
+    with pytest.warns(UserWarning), pytest.raises(OSError, match="no results could be written"):
         replace(attributes, results=attributes.results[:4]).save(tmp_path)
-    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_a_picture_that_cannot_be_drawn_costs_itself(attributes, tmp_path, monkeypatch):
+    def broken(self):
+        raise RuntimeError("Key backend: 'Qt4Agg'")
+
+    monkeypatch.setattr(Comparison, "figure", broken)
+    with pytest.warns(UserWarning, match="comparison.png was not written: Key backend: 'Qt4Agg'"):
+        assert len(attributes.save(tmp_path)) == 2
 
 
 def test_places_that_cannot_take_results(tmp_path):
@@ -276,7 +286,7 @@ def test_places_that_cannot_take_results(tmp_path):
     ],
 )
 def test_a_wrong_comparison_is_refused_before_anything_is_trained(monkeypatch, arguments, options, words):
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "execute", None)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "attempt", None)
     with pytest.raises((ValueError, OSError), match=words):
         compare(*arguments, **options)
 
@@ -370,22 +380,27 @@ def mgda(model, optimizer):
     ],
 )
 def test_what_makes_no_step_is_refused(monkeypatch, steps, words):
-    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "execute", None)
+    monkeypatch.setattr(importlib.import_module("tinymtl.lab.comparison"), "attempt", None)
     with pytest.raises(ValueError, match=words):
         compare(make_data(), steps, trunk=[4], **QUICK)
 
 
-def test_what_other_processes_cannot_find_is_refused(monkeypatch):
+def test_strategies_from_a_prompt_share_processes(monkeypatch):
     def inner(model, optimizer):
         return tm.Averaged(model, optimizer)
 
+    alone, shared = (compare(make_data(), [inner], trunk=[4], workers=n, **QUICK) for n in (1, 2))
+    assert [r.test for r in shared.results] == [r.test for r in alone.results]
+
+
+def test_what_cannot_be_sent_to_a_process_is_refused():
+    lock = threading.Lock()
+
+    def inner(model, optimizer):
+        return tm.Averaged(model, optimizer) if lock else None
+
     with pytest.raises(ValueError, match=r"inner cannot be sent to another process .*at the top of a module"):
         compare(make_data(), [inner], trunk=[4], workers=2, **QUICK)
-    monkeypatch.setattr(twice, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "twice", twice, raising=False)
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    with pytest.raises(ValueError, match=r"twice cannot .*\(it was defined in a notebook or at a prompt\)"):
-        compare(make_data(), [twice], trunk=[4], workers=2, **QUICK)
 
 
 def test_a_run_of_ones_own_strategy_needs_what_makes_it():

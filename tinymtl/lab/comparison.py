@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ from tinymtl.data import MultiTaskData
 from tinymtl.lab.networks import build
 from tinymtl.lab.progress import progress_bar
 from tinymtl.lab.results import Comparison, DataFacts
-from tinymtl.lab.runs import Result, Run, execute
+from tinymtl.lab.run_log import RunLog
+from tinymtl.lab.runs import Failure, Result, Run, attempt
 from tinymtl.lab.strategies import SINGLE, Make, chosen, make_step
 from tinymtl.lab.workers import Job, in_processes
 from tinymtl.optim import Adam
@@ -55,6 +57,8 @@ def compare(
     device: str = "cpu",
     data_dir: str | os.PathLike[str] | None = None,
     workers: int = 1,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool | None = None,
 ) -> Comparison:
     """Train single-task nets and every strategy on each data set, and put them side by side.
@@ -82,21 +86,27 @@ def compare(
         Where MNIST's files lie, for "multi_mnist".
     workers : int, default 1
         Processes that share the runs (on the CPU), each with one BLAS thread. What comes out does not depend on
-        their number. A script that asks for more than one needs `if __name__ == "__main__":` around the call, and
-        steps of one's own must be defined at the top of a module.
+        their number. They end with this process, however it ends.
+    out : path, optional
+        A directory in whose runs.jsonl each run is written as soon as it is finished. (The tables and the picture
+        are written by `Comparison.save`.)
+    resume : bool, default False
+        Take from `out` what is finished there: runs with the same settings, on data with the same contents.
     progress : bool, optional
         Show a progress bar over the runs (on stderr). By default only on a terminal.
 
     Returns
     -------
     Comparison
+        Of all runs that were finished. A run that fails (it diverges, or its process is killed) costs itself, and a
+        warning; `failures` lists them.
 
     Raises
     ------
     ValueError, OSError
         For an unknown name or a bad option, or data that cannot be read: before anything is trained.
-    RuntimeError
-        If a GPU is asked for and cannot be used; it says which part is missing.
+    FloatingPointError, RuntimeError
+        If no run could be finished; or a GPU is asked for and cannot be used: it says which part is missing.
 
     Examples
     --------
@@ -118,22 +128,31 @@ def compare(
         data_dir=data_dir,
     )
     workers = whole_number("workers", workers, 1)
-    shared = workers > 1 and device == "cpu" and len(jobs) > 1
-    outcomes = in_processes(jobs, min(workers, len(jobs))) if shared else (execute(*job) for job in jobs)
-    return Comparison(_collected(outcomes, len(jobs), progress), facts, notes)
-
-
-def _collected(outcomes: Iterator[Result], total: int, progress: bool | None) -> list[Result]:
-    """All results, in the order of the jobs, with a bar on the way."""
-    bar = progress_bar(total, 0, "run", progress)
-    results = []
+    if resume and out is None:
+        raise ValueError("resume=True needs to know from where: give out=")
+    log = None if out is None else RunLog(out, {name: found.digest for name, found in facts.items()})
+    done = log.finished() if log is not None and resume else {}
+    outcomes: list[Result | Failure | None] = [done.get(log.key(run)) if log else None for run, _, _ in jobs]
+    left = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    todo = [jobs[number] for number in left]
+    shared = workers > 1 and device == "cpu" and len(todo) > 1
+    found = in_processes(todo, min(workers, len(todo))) if shared else enumerate(attempt(*job) for job in todo)
+    bar = progress_bar(len(jobs), len(jobs) - len(todo), "run", progress)
     try:
-        for result in outcomes:
-            results.append(result)
+        for number, outcome in found:
+            outcomes[left[number]] = outcome
+            if log is not None and isinstance(outcome, Result):
+                log.add(outcome)
             bar.update()
     finally:
         bar.close()
-    return results
+    results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    if not results:
+        raise (FloatingPointError if failures[0].kind == "FloatingPointError" else RuntimeError)(str(failures[0]))
+    for failure in failures:
+        warnings.warn(f"a run failed: {failure}", stacklevel=2)
+    return Comparison(results, facts, notes, failures)
 
 
 # ------------------------------------------------------------ what will be done

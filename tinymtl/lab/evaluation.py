@@ -14,7 +14,7 @@ from tinymtl.backend import Array, array_module, to_host
 from tinymtl.checks import did_you_mean, require
 from tinymtl.data import Split
 from tinymtl.lab.measure import undisturbed
-from tinymtl.lab.metrics import accuracy, r2
+from tinymtl.lab.metrics import UndefinedMetric, accuracy, r2
 from tinymtl.nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, loss_of_labelled, mse_loss
 from tinymtl.nn.mode import evaluating
 from tinymtl.nn.shared_bottom import SharedBottom, Task
@@ -63,7 +63,7 @@ def evaluate(model: SharedBottom, split: Split, rows_at_once: int = 1000) -> dic
     -------
     dict
         {task: {"loss": mean loss over the labelled rows, "metric": larger is better, "labelled": their number}}, in
-        the model's order. Loss and metric are NaN for a task without a label.
+        the model's order. Loss and metric are NaN for a task without a label; R² also if all its labels are equal.
 
     Raises
     ------
@@ -112,7 +112,11 @@ def _score(
     prediction, target = to_host(prediction), to_host(target)
     if there is not None:
         prediction, target = prediction[there], target[there]
-    return {"loss": loss, "metric": float(metric(prediction, target)), "labelled": count}
+    try:
+        value = float(metric(prediction, target))
+    except UndefinedMetric:
+        value = math.nan
+    return {"loss": loss, "metric": value, "labelled": count}
 
 
 def target_of(split: Split, name: str) -> Any:

@@ -16,6 +16,10 @@ from tinymtl.ties import first_largest, rounding, settled
 # ------------------------------------------------------------ predictions
 
 
+class UndefinedMetric(ValueError):
+    """A metric that has no value for these targets, such as R² if all of them are equal."""
+
+
 def labelled_rows(prediction: Any, target: Any) -> tuple[Array, Array]:
     """Both on the host, without the rows whose target is missing."""
     prediction = as_numbers(to_host(prediction), "the prediction")
@@ -66,7 +70,7 @@ def r2(prediction: Array, target: Array) -> float:
 
     Raises
     ------
-    ValueError
+    UndefinedMetric (a ValueError)
         If all targets are equal: R² is not defined then.
 
     Examples
@@ -80,7 +84,7 @@ def r2(prediction: Array, target: Array) -> float:
     around = target - target.mean()
     total = float((around**2).sum())
     if not settled(around, rounding() * np.abs(target).max()).any():
-        raise ValueError(f"R² is not defined: all {len(target)} targets are {target[0]:g}; give the task a metric")
+        raise UndefinedMetric(f"R² is not defined: all {len(target)} targets are {target[0]:g}; give the task a metric")
     return 1.0 - float(((target - prediction) ** 2).sum()) / total
 
 

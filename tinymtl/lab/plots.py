@@ -140,6 +140,9 @@ def deltas(ax: Any, found: Mapping[str, Array], passes: Mapping[str, str]) -> An
     ax.axvline(0, color="black", linestyle="--", linewidth=1.5)
     style = styles(found)
     for row, (strategy, values) in enumerate(found.items()):
+        values = values[~np.isnan(values)]
+        if not len(values):  # defined for no seed
+            continue
         interval = mean_interval(values)
         ax.errorbar(
             interval.mean, row, xerr=interval.half_width, markersize=10, capsize=4, lw=1.5, **style[strategy].marks
@@ -171,7 +174,7 @@ def task_metrics(ax: Any, tasks: Sequence[TaskSpec], found: Mapping[str, Array],
     -------
     The axes.
     """
-    for k in range(len(tasks)):
+    for k in range(len(tasks) if len(single) else 0):
         ax.fill_between([k - 0.42, k + 0.42], single[:, k].min(), single[:, k].max(), color="0.85", linewidth=0)
         ax.plot([k - 0.42, k + 0.42], [single[:, k].mean()] * 2, color="black", linestyle="--", linewidth=1.5)
     offsets = np.linspace(-0.32, 0.32, len(found)) if len(found) > 1 else np.zeros(1)

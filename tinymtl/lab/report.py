@@ -20,11 +20,15 @@ def filled(*sentences: str) -> str:
 
 
 def spread(values: Any, digits: int, sign: str = "") -> str:
-    """Mean ± standard deviation over seeds; the mean alone for one seed.
+    """Mean ± standard deviation over seeds; the mean alone for one seed; a dash if it is defined for none.
 
     >>> spread([0.5, 0.7], 3), spread([-0.01], 1, sign="+")
     ('0.600 ± 0.141', '+0.0')
     """
+    values = np.asarray(values)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return "-"
     mean = f"{nudged(np.mean(values)):{sign}z.{digits}f}"  # z: never "-0.0"
     return mean if len(values) == 1 else f"{mean} ± {nudged(np.std(values, ddof=1)):.{digits}f}"
 

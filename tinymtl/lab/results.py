@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
 import platform
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,11 +19,13 @@ import numpy as np
 import tinymtl
 from tinymtl.backend import Array
 from tinymtl.data import MultiTaskData, TaskSpec
-from tinymtl.files import replacing
+from tinymtl.files import write
 from tinymtl.lab import plots, report
+from tinymtl.lab.checkpoint import digest_of
 from tinymtl.lab.metrics import mean_delta
-from tinymtl.lab.runs import Result
-from tinymtl.lab.statistics import Interval, mean_interval
+from tinymtl.lab.run_log import FILE, without_nan
+from tinymtl.lab.runs import Failure, Result
+from tinymtl.lab.statistics import Interval, defined_mean, mean_interval
 from tinymtl.lab.strategies import SINGLE, label_of
 from tinymtl.steps import STRATEGIES
 from tinymtl.text import ruled
@@ -48,6 +51,7 @@ class DataFacts:
     test_rows: int
     #: {task: labelled rows of the three parts}, of the tasks that are not labelled in all rows.
     gaps: dict[str, list[int]] = field(default_factory=dict)
+    digest: str = ""  #: of the contents and the split
 
     @classmethod
     def of(cls, data: MultiTaskData) -> DataFacts:
@@ -61,7 +65,7 @@ class DataFacts:
                     raise ValueError(f"{data.name}: task {name!r} has no label in the {part} part: leave the task out")
             if any(count < len(parts[part]) for part, count in counts.items()):
                 gaps[name] = list(counts.values())
-        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test), gaps)
+        return cls(data.name, data.tasks, len(data.train), len(data.validation), len(data.test), gaps, digest_of(data))
 
 
 @dataclass
@@ -75,11 +79,14 @@ class Comparison:
     data : dict[str, DataFacts]
     notes : dict[str, list[str]]
         For each data set what was left out, and why.
+    failures : list[Failure]
+        The runs that came to nothing; tables and files hold the others.
     """
 
     results: list[Result]
     data: dict[str, DataFacts]
     notes: dict[str, list[str]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
 
     # ------------------------------------------------------------ the numbers
 
@@ -96,11 +103,13 @@ class Comparison:
     def metrics(self, data: str, strategy: str, what: str = "metric") -> Array:
         """Each task's "metric" (or "loss") on the test part, (seeds, K)."""
         names = [task.name for task in self.data[data].tasks]
-        return np.array([[r.test[name][what] for name in names] for r in self.of(data, strategy)])  # type: ignore[literal-required]
+        rows = [[r.test[name][what] for name in names] for r in self.of(data, strategy)]  # type: ignore[literal-required]
+        return np.array(rows).reshape(-1, len(names))
 
     def deltas(self, data: str, strategy: str) -> Array:
         """Δ against the single-task nets of the same seed, in per cent, (seeds,); positive is better.
 
+        NaN for a seed without single-task nets, or of which one has a metric of 0: nothing is divided by that.
         Classification tasks enter by their accuracy, regression tasks by their loss (an R² may be near 0, and
         nothing should be divided by it).
         """
@@ -109,8 +118,13 @@ class Comparison:
         def values(name: str) -> Array:
             return np.where(lower, self.metrics(data, name, "loss"), self.metrics(data, name))
 
-        pairs = zip(values(strategy), values(SINGLE), strict=True)
-        return np.array([100 * mean_delta(mine, single, lower) for mine, single in pairs])
+        single = {r.run.seed: row for r, row in zip(self.of(data, SINGLE), values(SINGLE), strict=True) if row.all()}
+        return np.array(
+            [
+                100 * mean_delta(mine, single[result.run.seed], lower) if result.run.seed in single else np.nan
+                for result, mine in zip(self.of(data, strategy), values(strategy), strict=True)
+            ]
+        )
 
     def passes(self, data: str, strategy: str) -> str:
         """Trunk passes per minibatch, as counted: "1+2" is one forward and two backwards."""
@@ -119,8 +133,20 @@ class Comparison:
         return f"{result.trunk_forwards / minibatches:g}+{result.trunk_backwards / minibatches:g}"
 
     def difference(self, data: str, strategy: str, reference: str) -> Interval:
-        """The mean difference in Δ between two strategies, paired by seed, with its 95 % interval; points of Δ."""
-        ours, theirs = self.deltas(data, strategy), self.deltas(data, reference)
+        """The mean difference in Δ between two strategies, paired by seed, with its 95 % interval; points of Δ.
+
+        Over the seeds for which both are defined; NaN if there are none.
+        """
+        by_seed = [
+            dict(zip([result.run.seed for result in self.of(data, name)], self.deltas(data, name), strict=True))
+            for name in (strategy, reference)
+        ]
+        both = [seed for seed in by_seed[0] if seed in by_seed[1]]
+        ours, theirs = (np.array([found[seed] for seed in both]) for found in by_seed)
+        defined = ~np.isnan(ours - theirs)
+        if not defined.any():
+            return Interval(float("nan"), None)
+        ours, theirs = ours[defined], theirs[defined]
         return mean_interval(settled(ours - theirs, CLOSE * np.maximum(1.0, np.maximum(abs(ours), abs(theirs)))))
 
     # ------------------------------------------------------------ in words
@@ -139,9 +165,10 @@ class Comparison:
             if few:
                 cells = [report.spread(column, 3) for column in scores.T]
             else:
-                worst = first_smallest(scores.mean(axis=0))
-                least = f"{nudged(scores[:, worst].mean()):.3f} {tasks[worst].name}"
-                cells = [report.spread(scores.mean(axis=1), 3), least]
+                of_tasks = defined_mean(scores)
+                worst = first_smallest(np.where(np.isnan(of_tasks), np.inf, of_tasks))
+                least = "-" if np.isnan(of_tasks).all() else f"{nudged(of_tasks[worst]):.3f} {tasks[worst].name}"
+                cells = [report.spread(defined_mean(scores, axis=1), 3), least]
             if strategy == SINGLE:
                 cells += ["reference", "-"]
             else:
@@ -151,7 +178,7 @@ class Comparison:
         return f"{self._head(data)}\n\n{ruled(rows)}"
 
     def _head(self, data: str) -> str:
-        run, facts = self.of(data, SINGLE)[0].run, self.data[data]
+        run, facts = next(result.run for result in self.results if result.run.data == data), self.data[data]
         trunk = run.trunk if isinstance(run.trunk, str) else "-".join(str(width) for width in run.trunk)
         metrics = " and ".join(sorted({"R²" if task.kind == "regression" else "accuracy" for task in facts.tasks}))
         lines = [
@@ -166,28 +193,59 @@ class Comparison:
             lines.append(f"Labelled are, of {total}: {', '.join(counts)}; loss and metric are over these.")
         if "grouped" in self.strategies(data):
             lines.append(f"Random groups of {run.group_size} tasks.")
-        return report.filled(*lines, *self.notes.get(data, []))
+        return "\n".join([report.filled(*lines, *self.notes.get(data, [])), *self._lacks(data)])
+
+    def _lacks(self, data: str) -> list[str]:
+        """A line for everything in a data set's table that is not there."""
+        lines = [f"Failed: {failure}" for failure in self.failures if failure.run.data == data]
+        results = [result for result in self.results if result.run.data == data]
+        for task in self.data[data].tasks:
+            if any(np.isnan(result.test[task.name]["metric"]) for result in results):
+                lines.append(f"The metric of {task.name} is not defined on these test rows (R² of equal targets).")
+        names = [name for name in self.strategies(data) if name != SINGLE]
+        without = {
+            r.run.seed
+            for name in names
+            for r, d in zip(self.of(data, name), self.deltas(data, name), strict=True)
+            if np.isnan(d)
+        }
+        if without:
+            seeds = ", ".join(map(str, sorted(without)))
+            lines.append(f"Δ is not defined for seed {seeds}: a single-task net has metric or loss 0, or has failed.")
+        return [report.filled(line) for line in lines]
 
     def noise(self, data: str) -> str:
         """Which differences on one data set are inside the noise of the seeds, by their 95 % t intervals."""
         strategies = self.strategies(data)
-        if len(self.of(data, SINGLE)) == 1:
+        if len({result.run.seed for result in self.results if result.run.data == data}) == 1:
             return "Noise: one seed says nothing about noise; run at least three (five are better)."
         sentences = ["Noise, in points of Δ."]
         for reference, name in ((SINGLE, "single-task nets"), ("averaged", "the averaged loss")):
             others = [strategy for strategy in strategies if strategy not in (SINGLE, reference)]
-            if reference in strategies and others:
+            if others and (reference in strategies or reference == SINGLE):  # single-task nets may all have failed
                 found = {label_of(other): self.difference(data, other, reference) for other in others}
-                sentences.append(report.noise_sentence(found, name))
+                found = {label: interval for label, interval in found.items() if not np.isnan(interval.mean)}
+                sentences += [report.noise_sentence(found, name)] if found else [f"Against {name}: not defined."]
         return report.filled(*sentences)
 
     def __str__(self) -> str:
-        parts = [f"{self.table(name)}\n\n{self.noise(name)}" for name in self.data]
+        parts = [f"{self.table(name)}\n\n{self.noise(name)}" for name in self._present]
+        parts += [
+            "\n".join([f"{name}: no run was finished.", *map(str, (f for f in self.failures if f.run.data == name))])
+            for name in self.data
+            if name not in self._present
+        ]
         seeds = {result.run.seed for result in self.results}
         regression = any(task.kind == "regression" for facts in self.data.values() for task in facts.tasks)
         return "\n\n\n".join([*parts, report.legend(len(seeds), regression)])
 
     __repr__ = __str__
+
+    @property
+    def _present(self) -> list[str]:
+        """The data sets of which at least one run was finished."""
+        there = {result.run.data for result in self.results}
+        return [name for name in self.data if name in there]
 
     # ------------------------------------------------------------ in a picture
 
@@ -196,7 +254,7 @@ class Comparison:
         from matplotlib.figure import Figure  # here, since it takes long to import
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        shown = {data: [name for name in self.strategies(data) if name != SINGLE] for data in self.data}
+        shown = {data: [name for name in self.strategies(data) if name != SINGLE] for data in self._present}
         heights = [max(4.4, 1.0 + 0.5 * len(names)) for names in shown.values()]
         markers = max(len(names) * len(self.data[data].tasks) for data, names in shown.items())
         width = max(7.0, 0.09 * markers)  # of the tasks, in inches: a marker needs its place
@@ -211,8 +269,9 @@ class Comparison:
             title = plots.plain(data)
             left.set_title(f"{title} ({len(tasks)} tasks): all tasks together", fontsize=plots.FONT + 1)
             right.set_title(f"{title}: task by task", fontsize=plots.FONT + 1)
+        seeds = len({result.run.seed for result in self.results})
         figure.suptitle(
-            f"Dashed: single-task nets. Left: mean, its 95 % t interval, and {len(single)} seeds as dots. "
+            f"Dashed: single-task nets. Left: mean, its 95 % t interval, and {seeds} seeds as dots. "
             "Right: mean and range of the seeds.\nPasses: trunk forwards + backwards per minibatch.",
             fontsize=plots.FONT,
         )
@@ -223,20 +282,27 @@ class Comparison:
     def save(self, out: str | os.PathLike[str]) -> list[str]:
         """Write results.csv, results.json and comparison.png into the directory `out`, which is made if need be.
 
-        Returns their paths. All three are whole before one takes its place.
+        Returns the paths of those that were written, the picture last. Each is whole before it takes its place; one
+        that cannot be made or written leaves the old file as it was, and costs a warning, not the others. An OSError if
+        none could be written.
         """
-        picture = io.BytesIO()
-        self.figure().savefig(picture, format="png", dpi=150)
-        contents = [self.to_csv().encode(), self.to_json().encode(), picture.getvalue()]
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / name for name in FILES]
-        with contextlib.ExitStack() as stack:  # a failure in the block leaves all three old files
-            for path, content in zip(paths, contents, strict=True):
-                file = stack.enter_context(replacing(path))
-                file.write(content)
-                file.flush()
-        return [str(path) for path in paths]
+        written: list[str] = []
+        makes: list[Callable[[], str | bytes]] = [self.to_csv, self.to_json, self._picture]
+        for name, make in zip(FILES, makes, strict=True):
+            try:
+                written.append(str(write(folder / name, make())))
+            except Exception as error:  # of a picture: whatever Matplotlib and its settings raise
+                warnings.warn(f"{folder / name} was not written: {' '.join(str(error).split())}", stacklevel=2)
+        if not written:
+            raise OSError(f"no results could be written to {folder}")
+        return written
+
+    def _picture(self) -> bytes:
+        picture = io.BytesIO()
+        self.figure().savefig(picture, format="png", dpi=150)
+        return picture.getvalue()
 
     def to_csv(self) -> str:
         """A line per data set, strategy, seed and task; what belongs to a run stands in each of its lines."""
@@ -256,7 +322,9 @@ class Comparison:
                         key = [data, strategy, result.run.seed, task.name, metric]
                         rows.append([*key, score["metric"], score["loss"], score["labelled"], *of_run])
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, lineterminator="\n").writerows(
+            ["" if isinstance(cell, float) and np.isnan(cell) else cell for cell in row] for row in rows
+        )
         return text.getvalue()
 
     def to_json(self) -> str:
@@ -273,13 +341,14 @@ class Comparison:
                 data: {strategy: self._summary(data, strategy) for strategy in self.strategies(data)}
                 for data in self.data
             },
+            "failures": [{"run": asdict(failure.run), "error": str(failure)} for failure in self.failures],
             "runs": [result.to_dict() for result in self.results],
         }
-        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+        return json.dumps(without_nan(content), indent=1, allow_nan=False) + "\n"
 
     def _summary(self, data: str, strategy: str) -> dict[str, Any]:
         found: dict[str, Any] = {
-            "metrics": self.metrics(data, strategy).mean(axis=0).tolist(),
+            "metrics": defined_mean(self.metrics(data, strategy)).tolist(),
             "delta_percent": self.deltas(data, strategy).tolist(),
         }
         for key, reference in (("against_single", SINGLE), ("against_averaged", "averaged")):
@@ -302,6 +371,6 @@ def check_out(out: str | os.PathLike[str]) -> None:
             pass
     except OSError as error:
         raise type(error)(f"the results cannot go to {out}: {place} cannot be written to ({error.strerror})") from error
-    for name in FILES:
+    for name in (*FILES, FILE):
         if (folder / name).is_dir():
             raise IsADirectoryError(f"the results cannot go to {out}: {folder / name} is a directory")

@@ -57,6 +57,25 @@ class Run:
     data_options: dict[str, Any] = field(default_factory=dict)
 
 
+    @property
+    def name(self) -> str:
+        """What a sentence calls it: data set, strategy, seed."""
+        return f"{self.data}, {label_of(self.strategy)}, seed {self.seed}"
+
+
+@dataclass
+class Failure:
+    """A run that came to nothing: the kind of its error, and the error's sentence."""
+
+    run: Run
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        unusual = "" if self.kind in ("FloatingPointError", "RuntimeError", "ValueError") else f"{self.kind}: "
+        return f"{self.run.name}: {unusual}{self.reason}"
+
+
 @dataclass
 class Result:
     """What came of a run.
@@ -151,6 +170,15 @@ def execute(run: Run, data: MultiTaskData | None = None, make: Make | None = Non
     return Result(run, test, histories)
 
 
+def attempt(run: Run, data: MultiTaskData | None = None, make: Make | None = None) -> Result | Failure:
+    """As `execute`; if it raises an error, that is what came of the run."""
+    try:
+        with np.errstate(all="ignore"):  # a run that diverges says so itself
+            return execute(run, data, make)
+    except Exception as error:  # whatever a strategy of one's own raises: it costs this run only
+        return Failure(run, type(error).__name__, " ".join(str(error).split()))
+
+
 def _train(
     run: Run, data: MultiTaskData, only: str | None, make: Make | None
 ) -> tuple[dict[str, Score], list[History]]:
@@ -159,24 +187,20 @@ def _train(
     model = build(data, run.trunk, initial, None if only is None else [only]).to(device=run.device)
     rule = Adam(lr=run.lr)
     step = Averaged(model, rule) if only else make_step(run.strategy, make, model, rule, run.group_size, groups)
-    try:
-        history = fit(
-            step,
-            data,
-            run.epochs,
-            batch_size=run.batch_size,
-            rng=order,
-            patience=run.epochs,  # never stops before the end: budgets are equal; keeps the best epoch
-            measure_every=None if only else MEASURE_EVERY,
-            progress=False,
-        )
-        scores = evaluate(model, data.test.to(run.device))
-        for name, score in scores.items():
-            if not math.isfinite(score["loss"] + score["metric"]):
-                raise FloatingPointError(f"task {name!r}: its test loss is {score['loss']}; lower the learning rate")
-    except FloatingPointError as error:
-        where = f"{run.data}, {label_of(run.strategy)}, seed {run.seed}"
-        raise FloatingPointError(f"{where}: {error}") from error
+    history = fit(
+        step,
+        data,
+        run.epochs,
+        batch_size=run.batch_size,
+        rng=order,
+        patience=run.epochs,  # never stops before the end: budgets are equal; keeps the best epoch
+        measure_every=None if only else MEASURE_EVERY,
+        progress=False,
+    )
+    scores = evaluate(model, data.test.to(run.device))
+    for name, score in scores.items():
+        if not math.isfinite(score["loss"]) or math.isinf(score["metric"]):  # NaN: R² of equal targets
+            raise FloatingPointError(f"task {name!r}: its test loss is {score['loss']}; lower the learning rate")
     return scores, [history]
 
 

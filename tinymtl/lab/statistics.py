@@ -13,6 +13,18 @@ from tinymtl.arrays import as_doubles
 from tinymtl.ties import exceeds
 
 
+def defined_mean(values: Any, axis: int = 0) -> Any:
+    """The mean of the numbers that are defined; NaN if there are none.
+
+    >>> defined_mean([[1.0, float("nan")], [3.0, float("nan")]]).tolist()
+    [2.0, nan]
+    """
+    values = np.asarray(values, dtype=np.float64)
+    there = ~np.isnan(values)
+    total, count = np.where(there, values, 0.0).sum(axis=axis), there.sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 class Interval(NamedTuple):
     """A mean and the half-width of its 95 % confidence interval; the half-width is None for a single value."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
 from tinymtl.checks import require, whole_number
 from tinymtl.data import MultiTaskData, Split
+from tinymtl.files import held
 from tinymtl.lab import checkpoint as checkpoints
 from tinymtl.lab.evaluation import evaluate, metric_of, target_of
 from tinymtl.lab.history import History
 from tinymtl.lab.measure import task_gradients
 from tinymtl.lab.metrics import conflicting_pairs, cosines, raised_tasks
 from tinymtl.lab.progress import progress_bar
+from tinymtl.lab.statistics import defined_mean
 from tinymtl.steps.step import Step, StepReport
 from tinymtl.ties import exceeds
 
@@ -82,7 +85,7 @@ def fit(
         For a bad option, a task that the data do not have or that has no label in the training part, a validation
         part without any label, a damaged checkpoint or one of another run.
     OSError
-        If the checkpoint cannot be written, or exists and `resume` is False.
+        If the checkpoint cannot be written, or exists and `resume` is False; or if another run is writing it.
 
     Examples
     --------
@@ -117,38 +120,39 @@ def fit(
         raise ValueError("resume=True needs to know from where: give checkpoint=")
     if path is not None:
         checkpoints.check_place(path, resume)
-        if path.exists():
+    with nullcontext() if path is None else held(path):
+        if path is not None and path.exists():
             state = checkpoints.load(path, step, rng, settings)
 
-    history = state.history
-    rows = _rows_with_a_label(data.train, model.task_names)
-    minibatches = -(-len(rows) // batch_size)
-    bar = progress_bar(epochs * minibatches, history.epochs * minibatches, "step", progress)
-    saved = history.epochs if path is not None and path.exists() else None
-    try:
-        if path is not None and saved is None:
-            checkpoints.save(path, step, state, settings)
-            saved = 0
-        while history.epochs < epochs and not history.stopped_early:
-            order = rows[rng.permutation(len(rows))]
-            _train_epoch(step, data.train, order, batch_size, measure_every, history, bar.update)
-            if history.epochs % evaluate_every == 0 or history.epochs == epochs:
-                _validate(state, step, data.validation, patience)
-                bar.set_postfix_str(f"validation {np.nanmean(history.validation_metrics[-1]):.3f}")
-            if path is not None:
+        history = state.history
+        rows = _rows_with_a_label(data.train, model.task_names)
+        minibatches = -(-len(rows) // batch_size)
+        bar = progress_bar(epochs * minibatches, history.epochs * minibatches, "step", progress)
+        saved = history.epochs if path is not None and path.exists() else None
+        try:
+            if path is not None and saved is None:
                 checkpoints.save(path, step, state, settings)
-                saved = history.epochs
-    except KeyboardInterrupt as interrupt:
-        where = "there is no checkpoint" if path is None else f"{path} was not written yet"
-        if saved is not None:
-            where = f"{path} holds {saved} of them: resume=True goes on from there"
-        interrupt.add_note(f"tinymtl.lab.fit was interrupted after {history.epochs} complete epochs; {where}")
-        raise
-    finally:
-        bar.close()
-    if state.best is not None:
-        model.load_state(state.best)
-    return history
+                saved = 0
+            while history.epochs < epochs and not history.stopped_early:
+                order = rows[rng.permutation(len(rows))]
+                _train_epoch(step, data.train, order, batch_size, measure_every, history, bar.update)
+                if history.epochs % evaluate_every == 0 or history.epochs == epochs:
+                    _validate(state, step, data.validation, patience)
+                    bar.set_postfix_str(f"validation {defined_mean(history.validation_metrics[-1]):.3f}")
+                if path is not None:
+                    checkpoints.save(path, step, state, settings)
+                    saved = history.epochs
+        except KeyboardInterrupt as interrupt:
+            where = "there is no checkpoint" if path is None else f"{path} was not written yet"
+            if saved is not None:
+                where = f"{path} holds {saved} of them: resume=True goes on from there"
+            interrupt.add_note(f"tinymtl.lab.fit was interrupted after {history.epochs} complete epochs; {where}")
+            raise
+        finally:
+            bar.close()
+        if state.best is not None:
+            model.load_state(state.best)
+        return history
 
 
 def _train_epoch(
@@ -215,8 +219,9 @@ def _validate(state: checkpoints.Progress, step: Step, split: Split, patience: i
     history.evaluated.append(history.epochs)
     history.validation_losses.append([score["loss"] for score in scores])
     history.validation_metrics.append([score["metric"] for score in scores])
-    seen = [k for k, score in enumerate(scores) if score["labelled"]]
-    means = np.nan_to_num(np.mean(np.array(history.validation_metrics)[:, seen], axis=1), nan=-np.inf).tolist()
+    metrics = np.array(history.validation_metrics)
+    seen = metrics[:, ~np.isnan(metrics).all(axis=0)]  # not: a task without a label, or whose R² is not defined
+    means = np.nan_to_num(seen.sum(axis=1) / (seen.shape[1] or 1), nan=-np.inf).tolist()
     if history.best_epoch is None or exceeds(means[-1], means[history.evaluated.index(history.best_epoch)]):
         history.best_epoch = history.epochs
         if patience is not None:
