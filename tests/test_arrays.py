@@ -310,6 +310,17 @@ def test_the_columns_of_a_table_are_the_tasks_of_their_names():
         model.read(FOUR, y.set_axis(["a", "a"], axis=1))
 
 
+def test_a_named_column_is_the_task_of_its_name():
+    pd = pytest.importorskip("pandas")
+    model, y = model_of("a"), pd.Series([1.0, None], name="a")
+    batch = model.read(FOUR, y)
+    assert batch.targets[0].tolist() == [1.0, 0.0] and batch.labelled == [1]
+    with pytest.raises(ValueError, match="targets name an unknown task 'b': use 'a'"):
+        model.read(FOUR, y.rename("b"))
+    with pytest.raises(ValueError, match=r"targets are a dict .* got an array of shape \(2,\)"):
+        model.read(FOUR, y.rename(None))
+
+
 def test_rows_are_not_paired_against_their_labels():
     pd = pytest.importorskip("pandas")
     model = model_of("a")

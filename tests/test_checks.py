@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinymtl.checks import choose, did_you_mean, whole_number
+from tinymtl.checks import choose, did_you_mean, random_generator, whole_number
 
 NAMES = ["averaged", "MGDA", "mgda-ub"]
 
@@ -55,3 +55,23 @@ def test_without_a_largest_number_and_with_another_error():
     assert whole_number("epochs", 10**12, 1) == 10**12
     with pytest.raises(KeyError, match="epochs is 0: give a whole number of at least 1"):
         whole_number("epochs", 0, 1, error=KeyError)
+
+
+def test_a_generator_is_made_of_what_numpy_makes_one_of():
+    first = np.random.default_rng(7).random()
+    seeds = (7, np.int64(7), [7], (7,), np.array([7]))
+    for rng in (*seeds, np.random.default_rng(7), np.random.PCG64(7), np.random.SeedSequence(7)):
+        assert random_generator(rng).random() == first
+    given = np.random.Generator(np.random.MT19937(1))
+    assert random_generator(given) is given
+    assert isinstance(random_generator(None), np.random.Generator)
+    assert isinstance(random_generator(np.random.RandomState(1)), np.random.Generator)
+
+
+@pytest.mark.parametrize(
+    "rng", [-1, 1.5, True, "a", {}, [1.5], [-1], np.ones(2), np.ones((2, 2)).view(np.matrix), np.random.default_rng]
+)
+def test_what_is_no_generator_is_refused(rng):
+    """A np.matrix ends the process in NumPy 2.4's default_rng."""
+    with pytest.raises((TypeError, ValueError), match="rng is .*: give a whole number of at least 0"):
+        random_generator(rng)

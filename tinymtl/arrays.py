@@ -193,15 +193,18 @@ def marked_missing(array: Array, marker: float) -> Array:
 
 
 def columns(table: Any) -> dict[Any, Any] | None:
-    """The columns of a table by name: of a DataFrame or of a structured array; None for anything else.
+    """The columns of a table by name: of a DataFrame, a named Series or a structured array; None for anything else.
 
     >>> columns(np.zeros(2, [("a", "f4"), ("b", "i8")]))
     {'a': array([0., 0.], dtype=float32), 'b': array([0, 0])}
     """
     if isinstance(table, np.ndarray):
         return {name: table[name] for name in table.dtype.names} if table.dtype.names else None
-    if not hasattr(table, "to_numpy") or not hasattr(table, "columns"):
+    if not hasattr(table, "to_numpy"):
         return None
+    if not hasattr(table, "columns"):
+        name = getattr(table, "name", None)
+        return {name: table} if isinstance(name, str) else None
     names = list(table.columns)
     twice = [name for name in names if names.count(name) > 1]
     if twice:

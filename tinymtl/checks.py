@@ -86,3 +86,27 @@ def require(what: str, given: Any, kind: Any, wanted: str) -> None:
     if not isinstance(given, kind):
         is_what = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
         raise TypeError(f"{what} is {is_what}: give {wanted}")
+
+
+def random_generator(rng: Any, what: str = "rng") -> np.random.Generator:
+    """The generator that `rng` is, or the one that starts from it: a whole number of at least 0.
+
+    Whatever else NumPy makes generators of is taken too: a bit generator, a seed sequence, a RandomState, a list of
+    whole numbers, None for one that nobody can repeat.
+
+    >>> float(random_generator(3).random()) == float(np.random.default_rng(3).random())
+    True
+    >>> random_generator("a")
+    Traceback (most recent call last):
+    TypeError: rng is a str: give a whole number of at least 0, or a numpy.random.Generator
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
+        return np.random.default_rng(whole_number(what, rng, 0))
+    if isinstance(rng, list | tuple) or type(rng) is np.ndarray:
+        return np.random.default_rng([whole_number(what, number, 0) for number in rng])
+    known = (type(None), np.random.BitGenerator, np.random.SeedSequence, np.random.RandomState)
+    # not whatever default_rng takes: NumPy 2.4 ends the whole process for a np.matrix
+    require(what, rng, known, "a whole number of at least 0, or a numpy.random.Generator")
+    return np.random.default_rng(rng)

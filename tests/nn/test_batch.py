@@ -53,6 +53,38 @@ def test_an_input_of_any_width_is_brought_to_the_models(dtype):
     np.testing.assert_array_equal(found.data, values.astype("f8"))
 
 
+LAYOUTS = {
+    "columns first": np.asfortranarray,
+    "every second": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "a transposed view": lambda a: np.ascontiguousarray(a.T).T,
+    "not aligned": lambda a: np.frombuffer(b"!" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "broadcast from itself": lambda a: np.broadcast_to(a, (1, *a.shape))[0],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("head", [tm.nn.Linear, type("Apart", (tm.nn.Linear,), {})], ids=["stacked", "separate"])
+def test_a_step_does_not_depend_on_the_layout(layout, head):
+    """In memory: order, stride, direction, alignment, byte order; nor on whether it may be written to."""
+    y = np.random.default_rng(1).standard_normal((ROWS, 3))
+    ends = []
+    for values, targets in ((x(), y), (layout(x()), layout(y))):
+        values.flags.writeable = targets.flags.writeable = False
+        model = network(head=head)
+        for make in (tm.Averaged, tm.MGDA, tm.Alternating):
+            make(model, tm.SGD(0.1))(values, targets)
+        ends.append(model.vector.data)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12, atol=1e-14)
+
+
+def test_a_target_that_wants_a_gradient_is_refused():
+    y = tm.tensor(np.zeros(ROWS), requires_grad=True)
+    with pytest.raises(ValueError, match="task .t1.: the target requires a gradient, but a target is a constant"):
+        network().read(x(), {"t0": np.zeros(ROWS), "t1": y, "t2": np.zeros(ROWS)})
+
+
 # ------------------------------------------------------------ labels that are missing
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, grad
 from tinymtl.backend import array_module, to_host
+from tinymtl.checks import random_generator
 
 
 def gradient_error(
@@ -48,7 +49,7 @@ def gradient_error(
     >>> gradient_error(lambda x: x * x, [np.array([1.0, -2.0, 3.0])]) < 1e-9
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = random_generator(rng)
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
     for i, array in enumerate(arrays):
         if array.dtype != np.float64:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymtl.arrays import as_numbers, cast, check_same_rows, columns, marked_missing, without_gaps
 from tinymtl.backend import Array, array_module, device_of, to_device
-from tinymtl.checks import did_you_mean, require, whole_number
+from tinymtl.checks import did_you_mean, random_generator, require, whole_number
 from tinymtl.data.scale import Scale
 
 KINDS = ("classes", "binary", "regression")
@@ -186,7 +186,7 @@ class Split:
         [[2.0, 4.0], [3.0, 0.0], [1.0]]
         """
         size = whole_number("the batch size", size, 1)
-        order = np.random.default_rng(rng).permutation(len(self))
+        order = random_generator(rng).permutation(len(self))
         return self._gathered(order, size)
 
     def _gathered(self, order: Array, size: int) -> Iterator[tuple[Array, dict[str, Array]]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinymtl import nn
-from tinymtl.checks import did_you_mean, require, whole_number
+from tinymtl.checks import did_you_mean, random_generator, require, whole_number
 from tinymtl.data import MultiTaskData
 from tinymtl.nn.shared_bottom import SharedBottom, Task
 
@@ -55,7 +55,7 @@ def build(
     for name in tasks or []:
         if name not in names:
             raise ValueError(f"{data.name} has no task {name!r}: {did_you_mean(name, names)}")
-    trunk_stream, *streams = np.random.default_rng(rng).spawn(1 + len(names))
+    trunk_stream, *streams = random_generator(rng).spawn(1 + len(names))
     module, width = _trunk(data, trunk, trunk_stream)
     return SharedBottom(
         module,

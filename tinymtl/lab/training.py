@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.backend import Array, array_module, device_of, to_device, to_host
-from tinymtl.checks import require, whole_number
+from tinymtl.checks import random_generator, require, whole_number
 from tinymtl.data import MultiTaskData, Split
 from tinymtl.files import held
 from tinymtl.lab import checkpoint as checkpoints
@@ -112,7 +112,7 @@ def fit(
     _check_labels(data, model.task_names)
     device = device_of(model.vector.data)
     data = data.to(device)
-    rng = np.random.default_rng(rng)
+    rng = random_generator(rng)
     state = checkpoints.Progress(History(list(model.task_names)), None, rng)
     path = None if checkpoint is None else Path(checkpoint)
     settings = {} if path is None else checkpoints.settings_of(step, data, **options)

@@ -62,7 +62,7 @@ def read_batch(
         raise ValueError(f"the batch is empty: x has shape {x.shape}")
     by_name = targets if isinstance(targets, Mapping) else columns(targets)
     if by_name is None:
-        matrix = _as_target(targets, like, "the targets")
+        matrix = _as_target(targets, like, "the array of targets")
         if matrix.ndim != 2 or matrix.shape[1] != len(names):
             raise ValueError(
                 f"targets are a dict {{task: array}} or one array (N, {len(names)}) with a column per task; "
@@ -131,7 +131,11 @@ def as_input(x: Any, like: Array) -> Tensor:
 
 
 def _as_target(target: Any, like: Array, what: str) -> Array:
-    values = as_numbers(target.data if isinstance(target, Tensor) else target, what, gaps=True)
+    if isinstance(target, Tensor):
+        if target.requires_grad:
+            raise ValueError(f"{what} requires a gradient, but a target is a constant: detach() it")
+        target = target.data
+    values = as_numbers(target, what, gaps=True)
     # host targets stay on the host: the loss checks their range there, once, and then uploads them
     return to_host(values) if isinstance(like, np.ndarray) else values
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff import Tensor, ops
-from tinymtl.checks import require, whole_number
+from tinymtl.checks import random_generator, require, whole_number
 from tinymtl.nn import functional
 from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Parameter
@@ -29,7 +29,7 @@ def stream(rng: Rng | None, *kind: Any) -> np.random.Generator:
     (True, True)
     """
     if rng is not None:
-        return np.random.default_rng(rng)
+        return random_generator(rng)
     made = next(_made.setdefault(kind, itertools.count()))
     return np.random.default_rng([0, made] if made else 0)
 
@@ -204,7 +204,7 @@ class MLP(Module):
         require("sizes", sizes, (list, tuple, np.ndarray), "a list such as [144, 64, 64]")
         if len(sizes) < 2:
             raise ValueError(f"an MLP needs at least two sizes (features in, width), got {list(sizes)}")
-        rng = np.random.default_rng(rng)
+        rng = random_generator(rng)
         self.layers = [Linear(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class LeNet(Module):
         side = ((image_size - 4) // 2 - 4) // 2
         if side < 1:
             raise ValueError(f"LeNet needs images of at least 16 × 16 pixels, got {image_size}")
-        self.rng = np.random.default_rng(rng)
+        self.rng = random_generator(rng)
         self.dropout = dropout
         self.conv1 = Conv2d(in_channels, 10, 5, rng=self.rng)
         self.conv2 = Conv2d(10, 20, 5, rng=self.rng)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinymtl.checks import choose
+from tinymtl.checks import choose, random_generator
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.turns import Turns
@@ -58,7 +58,7 @@ class Alternating(Turns):
         if moments == "shared":
             self.require_trunk("moments='shared' is one memory for the trunk", "use moments='per-task'")
         if order == "shuffled":
-            self.memory["rng"] = np.random.default_rng(rng)
+            self.memory["rng"] = random_generator(rng)
 
     def groups(self) -> Sequence[list[int]]:
         """One task at a time."""

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tinymtl.backend import Array
+from tinymtl.checks import random_generator
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.weighted import GradientWeighted
@@ -59,7 +60,7 @@ class GradVac(GradientWeighted):
         if not 0.0 < beta <= 1.0:
             raise ValueError(f"beta is {beta}: give a number above 0 and up to 1")
         self.beta = beta
-        self.memory |= {"rng": np.random.default_rng(rng), "target cosines": np.zeros([len(model.tasks)] * 2)}
+        self.memory |= {"rng": random_generator(rng), "target cosines": np.zeros([len(model.tasks)] * 2)}
 
     def weigh(self, G: Array, L: Array) -> Array:
         """The column sums of W, where gᵢ′ = Σⱼ Wᵢⱼ gⱼ; it moves the target cosines on."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinymtl.checks import choose, whole_number
+from tinymtl.checks import choose, random_generator, whole_number
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.turns import Turns
@@ -81,7 +81,7 @@ class RandomGrouped(Turns):
         self.reduction = choose("reduction", reduction, ("mean", "sum"))
         if moments == "shared":
             self.require_trunk("moments='shared' is one memory for the trunk", "use moments='per-task'")
-        draws = np.random.default_rng(rng)
+        draws = random_generator(rng)
         if redraw == "step":
             self.memory |= {"rng": draws, "partition": []}
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.checks import choose
+from tinymtl.checks import choose, random_generator
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.weighted import GradientWeighted
@@ -52,7 +52,7 @@ class PCGrad(GradientWeighted):
     ):
         super().__init__(model, optimizer, at, head_weighting=head_weighting)
         self.order = choose("order", order, ("random", "given"))
-        self.memory["rng"] = np.random.default_rng(rng)
+        self.memory["rng"] = random_generator(rng)
 
     def weigh(self, G: Array, L: Array) -> Array:
         """The column sums of W, where gᵢ′ = Σⱼ Wᵢⱼ gⱼ."""
