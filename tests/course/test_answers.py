@@ -20,8 +20,9 @@ import tinymtl as tm
 from tinymtl.course.catalogue import ASSIGNMENTS
 from tinymtl.course.lessons import checks
 from tinymtl.course.lessons.checks import Memory, find, verdict
-from tinymtl.course.marking import NOT_ANSWERED, Key, evaluate
+from tinymtl.course.marking import Key
 from tinymtl.course.question import Reply
+from tinymtl.course.replies import NOT_ANSWERED, evaluate
 
 FOLDER = Path(__file__).parent / "answers"
 NAMES = {"np": np, "tm": tm, "math": math, "Fraction": Fraction, "combinations": combinations}

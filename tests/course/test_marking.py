@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from tinymtl.course import ASSIGNMENTS, points
+from tinymtl.course.comparing import close, rounded
 from tinymtl.course.errors import CourseError
-from tinymtl.course.marking import Key, close, evaluate, raised, rounded
+from tinymtl.course.marking import Key
 from tinymtl.course.question import Case, Formula, Mistake, Part, Question, Remote, Reply
+from tinymtl.course.replies import evaluate, raised
 from tinymtl.course.topic import variables
 
 SEEDS = (0, 1)

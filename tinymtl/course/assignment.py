@@ -1,4 +1,4 @@
-"""What an assignment is: questions that `marking.py` judges, and questions for a person. `catalogue.py` has them."""
+"""What an assignment is: questions that `marking.py` judges, and questions for a person. `catalogue.toml` has them."""
 
 from __future__ import annotations
 

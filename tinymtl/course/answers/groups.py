@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymtl.course.marking import described, numbers
+from tinymtl.course.comparing import described, numbers
 from tinymtl.course.question import Case, Reply, Rng
 from tinymtl.course.topic import questions
 from tinymtl.course.worker.values import Unordered

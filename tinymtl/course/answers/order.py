@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff.tensor import Tensor, tensor
-from tinymtl.course.marking import described, numbers
+from tinymtl.course.comparing import described, numbers
 from tinymtl.course.question import Case, Problem, Rng
 from tinymtl.course.topic import questions
 

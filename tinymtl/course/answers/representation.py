@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.answers import weights
-from tinymtl.course.marking import close
+from tinymtl.course.comparing import close
 from tinymtl.course.question import WRONG, Case, Remote, Reply, Rng, fixed
 from tinymtl.course.topic import questions
 from tinymtl.hull import min_norm

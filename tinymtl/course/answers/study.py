@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.answers.interval import paired_interval, t_975, verdict  # noqa: F401 (study.toml uses t_975)
-from tinymtl.course.marking import described
+from tinymtl.course.comparing import described
 from tinymtl.course.question import Case, Problem, Reply, Rng
 from tinymtl.course.topic import questions
 from tinymtl.ties import exceeds, first_largest, first_smallest, nudged

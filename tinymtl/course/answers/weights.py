@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.linalg import norm
 
-from tinymtl.course.marking import close, described
-from tinymtl.course.marking import numbers as array_of
+from tinymtl.course.comparing import close, described
+from tinymtl.course.comparing import numbers as array_of
 from tinymtl.course.question import WRONG, Case, Reply, Rng
 from tinymtl.course.topic import questions
 from tinymtl.hull import frank_wolfe, min_norm, two_point_weights  # noqa: F401 (weights.toml uses them)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tinymtl.course.assignment import Assignment
-from tinymtl.course.marking import not_plain, raised
 from tinymtl.course.question import Case, Remote, Reply
+from tinymtl.course.replies import not_plain, raised
 from tinymtl.course.worker.isolation import Limits
 from tinymtl.course.worker.values import encode, loads, printable, received
 

@@ -12,8 +12,9 @@ from typing import Any
 from tinymtl.course.catalogue import find
 from tinymtl.course.errors import CourseError
 from tinymtl.course.grader.seed import FILE, VARIABLE, checked, course_seed
-from tinymtl.course.marking import Key, evaluate
+from tinymtl.course.marking import Key
 from tinymtl.course.question import Reply
+from tinymtl.course.replies import evaluate
 
 
 def points(assignment: str, question: str, namespace: Mapping[str, Any], seed: int | None = None) -> float:

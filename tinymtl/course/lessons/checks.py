@@ -20,22 +20,11 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.answers import LESSONS
+from tinymtl.course.comparing import amount, described, item_of, listed, numbers
 from tinymtl.course.errors import CourseError
-from tinymtl.course.marking import (
-    FOLLOWS,
-    OPEN,
-    RIGHT,
-    ROUGH,
-    Finding,
-    Key,
-    amount,
-    described,
-    evaluate,
-    item_of,
-    listed,
-    numbers,
-)
+from tinymtl.course.marking import FOLLOWS, OPEN, RIGHT, ROUGH, Finding, Key
 from tinymtl.course.question import WRONG, Case, Formula, Question, Remote, Reply
+from tinymtl.course.replies import evaluate
 from tinymtl.course.worker.values import NotPlain, decode, encode
 
 NOT_TRIED = "… not tried yet"
