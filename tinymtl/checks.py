@@ -9,6 +9,16 @@ from typing import Any
 import numpy as np
 
 
+def shown(value: Any) -> str:
+    """What was given, for a sentence: its repr on one line, cut after 80 characters.
+
+    >>> shown(np.eye(2))
+    'array([[1., 0.], [0., 1.]])'
+    """
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 80 else line[:79] + "…"
+
+
 def choose(what: str, given: Any, known: Iterable[str], error: type[Exception] = ValueError) -> str:
     """`given` if it is one of the `known` names; otherwise an error that says which name is meant.
 
@@ -32,7 +42,7 @@ def choose(what: str, given: Any, known: Iterable[str], error: type[Exception] =
     known = list(known)
     if isinstance(given, str) and given in known:
         return given
-    raise error(f"unknown {what} {given!r}: {did_you_mean(given, known)}")
+    raise error(f"unknown {what} {shown(given)}: {did_you_mean(given, known)}")
 
 
 def did_you_mean(given: Any, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -72,7 +82,7 @@ def whole_number(what: str, given: Any, low: int, high: int | None = None, error
     wanted = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
     is_whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not is_whole or given < low or (high is not None and given > high):
-        raise error(f"{what} is {given!r}: give {wanted}")
+        raise error(f"{what} is {shown(given)}: give {wanted}")
     return int(given)
 
 

@@ -30,6 +30,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import clock
 from tinymtl.backend import Array, array_module
+from tinymtl.checks import shown
 from tinymtl.kernels import fused
 
 #: A learning rate: a number, or a function of the update's number t = 1, 2, … that returns one.
@@ -165,7 +166,7 @@ class Adam:
     ):
         self.lr = _rate(lr)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise ValueError(f"betas must be a pair of numbers in [0, 1); got {betas!r}")
+            raise ValueError(f"betas must be a pair of numbers in [0, 1); got {shown(betas)}")
         self.betas = (_number("betas[0]", betas[0], below=1.0), _number("betas[1]", betas[1], below=1.0))
         self.eps = _number("eps", eps)
         self.weight_decay = _number("weight_decay", weight_decay)
@@ -349,10 +350,10 @@ def _number(name: str, value: Any, below: float = math.inf) -> float:
     """`value` as a float; refused unless it is a number, 0 or more and less than `below`."""
     range_ = "a finite number, 0 or more" if below == math.inf else f"a number in [0, {below:g})"
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {range_}; got {value!r}")
+        raise TypeError(f"{name} must be {range_}; got {shown(value)}")
     number = float(value)
     if not 0.0 <= number < below:
-        raise ValueError(f"{name} must be {range_}; got {value}")
+        raise ValueError(f"{name} must be {range_}; got {shown(value)}")
     return number
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tinymtl.arrays import as_doubles
 from tinymtl.autodiff import Tensor, record
 from tinymtl.backend import Array
+from tinymtl.checks import shown
 from tinymtl.nn import functional
 from tinymtl.nn.batch import Batch
 from tinymtl.nn.layers import Module
@@ -316,7 +317,7 @@ class LinearSharedBottom(AnalyticProblem):
 def _weights(weights: Any, tasks: int) -> Array:
     w = as_doubles(weights, "the array of weights")
     if w.shape != (tasks,) or not (np.isfinite(w).all() and (w >= 0).all() and w.any()):
-        raise ValueError(f"weights are {tasks} finite numbers, none negative and not all 0; got {weights}")
+        raise ValueError(f"weights are {tasks} finite numbers, none negative and not all 0; got {shown(weights)}")
     return w
 
 

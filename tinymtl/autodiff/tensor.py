@@ -23,6 +23,7 @@ import numpy as np
 from tinymtl.arrays import as_numbers, cast
 from tinymtl.autodiff.recording import CHANGED, CHECKED, Vjp, checked, mode
 from tinymtl.backend import Array, array_module, is_array, to_host
+from tinymtl.checks import shown
 
 clock = itertools.count(1)
 
@@ -267,7 +268,7 @@ def tensor(values: Any, requires_grad: bool = False, dtype: Any = None) -> Tenso
     if dtype is None:
         dtype = array.dtype if keeps and array.dtype.kind == "f" else np.float32
     elif np.dtype(dtype).kind != "f":
-        raise TypeError(f"a tensor's dtype is a float such as 'float32' or 'float64', not {dtype!r}")
+        raise TypeError(f"a tensor's dtype is a float such as 'float32' or 'float64', not {shown(dtype)}")
     return Tensor(array_module(array).array(cast(array, dtype, "a tensor")), requires_grad)
 
 

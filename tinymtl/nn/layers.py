@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.autodiff import Tensor, ops
-from tinymtl.checks import random_generator, require, whole_number
+from tinymtl.checks import random_generator, require, shown, whole_number
 from tinymtl.nn import functional
 from tinymtl.nn.module import Module
 from tinymtl.nn.parameters import Parameter
@@ -43,7 +43,7 @@ def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> 
 
 def _probability(p: Any) -> float:
     if not isinstance(p, Real) or not 0.0 <= float(p) < 1.0:
-        raise ValueError(f"a dropout probability lies in [0, 1), got {p!r}")
+        raise ValueError(f"a dropout probability lies in [0, 1), got {shown(p)}")
     return float(p)
 
 

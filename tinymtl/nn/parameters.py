@@ -10,6 +10,7 @@ from tinymtl.arrays import as_numbers, cast
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import tensor
 from tinymtl.backend import Array, device_of, is_array, to_device, to_host
+from tinymtl.checks import shown
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
@@ -19,7 +20,7 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found not in (np.float32, np.float64):
-        raise ValueError(f"parameters are float32 or float64, not {dtype!r}")
+        raise ValueError(f"parameters are float32 or float64, not {shown(dtype)}")
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.arrays import as_doubles
 from tinymtl.backend import Array
-from tinymtl.checks import choose
+from tinymtl.checks import choose, shown
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.weighted import GradientWeighted
@@ -67,7 +67,7 @@ class AlignedMTL(GradientWeighted):
         K = len(model.tasks)
         self.weights = None if weights is None else np.array(as_doubles(weights, "the array of weights"))
         if self.weights is not None and (self.weights.shape != (K,) or not np.isfinite(self.weights).all()):
-            raise ValueError(f"weights must be {K} finite numbers, one per task, got {weights}")
+            raise ValueError(f"weights must be {K} finite numbers, one per task, got {shown(weights)}")
         self.scale = choose("scale", scale, ("min", "median", "rmse"))
 
     def weigh(self, G: Array, L: Array) -> Alignment:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinymtl.arrays import as_doubles
 from tinymtl.backend import Array
-from tinymtl.checks import choose
+from tinymtl.checks import choose, shown
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.weighted import LossWeighted
@@ -68,5 +68,6 @@ def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, f
         weights = [weights[name] for name in model.task_names]
     w = as_doubles(weights, "the array of weights")
     if w.shape != (len(model.tasks),) or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
-        raise ValueError(f"weights are {len(model.tasks)} finite numbers, none negative and not all 0; got {weights}")
+        count = len(model.tasks)
+        raise ValueError(f"weights are {count} finite numbers, none negative and not all 0; got {shown(weights)}")
     return w

@@ -13,6 +13,7 @@ import numpy as np
 from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.recording import is_recording
 from tinymtl.backend import Array, array_module, keep_freed_memory, to_host
+from tinymtl.checks import require, shown
 from tinymtl.hull import MinNorm
 from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.mode import is_training, training
@@ -169,7 +170,8 @@ class Step:
             raise TypeError(f"a step's model is a SharedBottom or an analytic problem, not {type(model).__name__}")
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(
-                f"a step's optimizer is a rule such as tinymtl.Adam(lr=1e-3), with init and update, not {optimizer!r}"
+                "a step's optimizer is a rule such as tinymtl.Adam(lr=1e-3), with init and update, "
+                f"not {shown(optimizer)}"
             )
         self.model = model
         self.optimizer = optimizer
@@ -336,6 +338,10 @@ class Step:
 
         Raises a ValueError, before anything changes, if `state` does not fit this step.
         """
+        require("the state of a step", state, Mapping, "what step.state() returned")
+        odd_keys = [key for key in state if not isinstance(key, str)]
+        if odd_keys:
+            raise TypeError(f"the state of a step has names, not {shown(odd_keys[0])}")
         names = list(dict.fromkeys(unquote(path.split("/")[0]) for path in state))
         new = [name for name in names if name not in self.memory]
         odd = [name for name in self.memory if name not in names] + [name for name in new if not is_optimizers(name)]
