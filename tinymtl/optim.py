@@ -351,7 +351,10 @@ def _number(name: str, value: Any, below: float = math.inf) -> float:
     range_ = "a finite number, 0 or more" if below == math.inf else f"a number in [0, {below:g})"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {range_}; got {shown(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {range_}; got a number that is too large for a float") from None
     if not 0.0 <= number < below:
         raise ValueError(f"{name} must be {range_}; got {shown(value)}")
     return number

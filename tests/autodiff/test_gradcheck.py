@@ -99,3 +99,11 @@ def test_inputs_are_left_alone():
     x = X.copy()
     x.flags.writeable = False
     check_gradient(RIGHT, [x])
+
+
+def test_lists_are_taken_and_nothing_is_refused():
+    assert gradient_error(lambda x: x * x, [[1.0, -2.0]]) < 1e-9
+    with pytest.raises(ValueError, match="no input"):
+        gradient_error(lambda: exp(1.0), [])
+    with pytest.raises(TypeError, match="input 0 is int64"):
+        gradient_error(lambda x: x * x, [[1, 2]])

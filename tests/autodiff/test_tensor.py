@@ -218,3 +218,36 @@ def test_data_may_be_assigned():
     assert isinstance(w * w, Tensor)
     assert (w * w).item() == 2.25
     assert grad(ops.maximum(w, 1.0) * w + ops.where(True, w, 0.0), w) == [4.0]
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], 3.0, None, "x", {"a": 1}])
+def test_the_class_itself_takes_arrays_alone(values):
+    with pytest.raises(TypeError, match=r"a Tensor holds an array, not a .*: use tm\.tensor\(values\)"):
+        Tensor(values)
+
+
+@pytest.mark.parametrize("odd", ["a", 1.5, {0}, np.array([0.5]), np.array(["a"]), object()])
+def test_what_is_no_index_is_a_type_error_and_one_out_of_range_an_index_error(odd):
+    x = leaf([1.0, 2.0])
+    with pytest.raises(TypeError, match="index with integers, slices or arrays of integers or booleans, not "):
+        x[odd]
+    with pytest.raises(IndexError):
+        x[2]
+
+
+@pytest.mark.parametrize("operation", [lambda x: x @ 2.0, lambda x: 2 @ x, lambda x: x @ np.float32(2.0)])
+def test_a_matrix_product_with_a_number_is_refused(operation):
+    with pytest.raises(TypeError, match=r"to multiply by a number, use \*"):
+        operation(leaf([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("operation", [lambda x, n: x + n, lambda x, n: n * x, lambda x, n: x**n, ops.maximum])
+def test_a_number_that_no_float_can_hold_is_a_value_error(operation):
+    with pytest.raises(ValueError, match="whole number of 1329 bits is too large"):
+        operation(leaf([1.0, 2.0]), 10**400)
+
+
+@pytest.mark.parametrize("odd", [1j, np.complex64(1j), "3", np.str_("3"), None, np.datetime64("2020-01-01")])
+def test_what_is_no_real_number_is_no_operand(odd):
+    with pytest.raises(TypeError):
+        leaf([1.0, 2.0]) * odd

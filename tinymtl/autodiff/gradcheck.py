@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymtl.arrays import as_numbers
 from tinymtl.autodiff.tensor import Tensor, grad
 from tinymtl.backend import array_module, to_host
 from tinymtl.checks import random_generator
@@ -50,7 +51,9 @@ def gradient_error(
     True
     """
     rng = random_generator(rng)
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    arrays = [x.data if isinstance(x, Tensor) else as_numbers(x, "an input") for x in inputs]
+    if not arrays:
+        raise ValueError("there is no input to check the gradient at")
     for i, array in enumerate(arrays):
         if array.dtype != np.float64:
             raise TypeError(f"input {i} is {array.dtype}: check gradients in float64, where round-off is small")

@@ -124,6 +124,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 def matmul(a: Any, b: Any) -> Tensor:
     """z = x y, the matrix product; leading axes are broadcast, one-dimensional inputs as in NumPy's matmul."""
     x, y = operands(a, b)
+    if not (is_array(x) and is_array(y)):
+        raise TypeError("a matrix product takes two arrays or tensors: to multiply by a number, use *")
     if x.ndim == 1 or y.ndim == 1:
         return _vector_product(a, b, x, y)
     z = x @ y
@@ -309,7 +311,13 @@ def getitem(a: Any, index: Any) -> Tensor:
     key = index if isinstance(index, tuple) else (index,)
     if any(isinstance(i, Tensor) for i in key):
         raise TypeError("index with integers or arrays of integers, not with a Tensor: use its .data")
-    z = x[index]
+    try:
+        z = x[index]
+    except IndexError as error:
+        if "integer" in str(error):  # it is no index at all; one that is out of range stays an IndexError
+            kinds = ", ".join(type(i).__name__ for i in key)
+            raise TypeError(f"index with integers, slices or arrays of integers or booleans, not {kinds}") from error
+        raise
     basic = all(i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in key)
 
     def vjp(g: Array) -> Array:
@@ -376,10 +384,14 @@ def operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _constant(value: Any, like: Array) -> Any:
-    if isinstance(value, float | int) and not isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "fiub":
+        value = value.item()
+    if isinstance(value, float):
         return value  # a Python number takes on the array's dtype, without a 0-d array on the way
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, int):
+        if -1e300 < value < 1e300:
+            return value
+        raise ValueError(f"a whole number of {value.bit_length()} bits is too large to compute with")
     values = as_numbers(value, "an operand")
     if is_array(value):
         return values if values.dtype.kind == "f" else cast(values, like.dtype, "an operand")

@@ -60,6 +60,10 @@ class Tensor:
     __slots__ = ("__weakref__", "data", "edges", "grad", "requires_grad", "tick")
 
     def __init__(self, data: Array, requires_grad: bool = False):
+        if type(data) is not np.ndarray and not is_array(data):
+            if not isinstance(data, np.generic):
+                raise TypeError(f"a Tensor holds an array, not a {type(data).__name__}: use tm.tensor(values)")
+            data = np.asarray(data)  # what NumPy makes of `x - 0.1` for a 0-d x
         self.data = data
         self.grad: Array | None = None
         self.requires_grad = requires_grad
