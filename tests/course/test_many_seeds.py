@@ -10,7 +10,7 @@ from tinymtl.course.marking import Key
 from tinymtl.course.replies import evaluate
 
 ASKED = [(a, q) for a in ASSIGNMENTS.values() for q in a.questions if q.name != "log"]  # a log is not drawn
-SEEDS = [range(0, 2000, 500), pytest.param(range(2000), marks=pytest.mark.slow)]
+SEEDS = [range(0, 2000, 500), pytest.param(range(2000), marks=pytest.mark.campaign)]
 
 
 def cut(order, size):
