@@ -151,9 +151,10 @@ def _pulling_apart(rng: Rng, tasks: int) -> Array:
 
 
 def _one_too_many(rng: Rng, tasks: int) -> Array:
-    """One gradient is a long sum of the others: it counts for nothing."""
-    rest = _orthogonal(rng, tasks - 1)
-    return np.vstack([rest, rng.uniform(1.5, 3, size=tasks - 1) @ rest])
+    """One gradient is long and goes the others' way: it counts for nothing. None is a sum of the others: whether a
+    singular system is found to be one is a matter of rounding."""
+    *rest, across = _orthogonal(rng, tasks)
+    return np.vstack([*rest, rng.uniform(1.5, 3, size=tasks - 1) @ np.array(rest) + across])
 
 
 def _idle(rng: Rng) -> list[Case]:
@@ -166,10 +167,13 @@ def _idle(rng: Rng) -> list[Case]:
 
 
 def _dependent(rng: Rng, tasks: int) -> Array:
-    """Equal, doubled and opposite gradients: G is singular, and twice the answer is the vector zero."""
-    rest = _orthogonal(rng, tasks - 1)
+    """Equal, doubled and opposite gradients: G is singular, and for the opposite ones v = 0.
+
+    All numbers are powers of two, so that G is found to be singular on every processor, not now and then.
+    """
+    rest = np.eye(tasks - 1) * 2.0 ** rng.integers(0, 3, size=(tasks - 1, 1))
     kind = tasks % 3
-    return np.vstack([rest, rest[:1] if kind == 0 else 2 * rest[:1] if kind == 1 else -1.7 * rest[:1]])
+    return np.vstack([rest, rest[:1] if kind == 0 else 2 * rest[:1] if kind == 1 else -2 * rest[:1]])
 
 
 def _ill_scaled(rng: Rng, tasks: int) -> Array:
