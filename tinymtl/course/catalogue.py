@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinymtl.checks import choose
 from tinymtl.course.answers import QUESTIONS, study
+from tinymtl.course.answers.worksheet import Variant, worksheet
 from tinymtl.course.assignment import Assignment, Written
 from tinymtl.course.errors import CourseError
+from tinymtl.course.question import Rng
 
 
 def _assignment(name: str, title: str, questions: list[str], written: list[Any], locked: dict[str, str]) -> Assignment:
@@ -25,6 +31,17 @@ def _assignment(name: str, title: str, questions: list[str], written: list[Any],
 
 _GIVEN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 ASSIGNMENTS: dict[str, Assignment] = {name: _assignment(name, **given) for name, given in _GIVEN.items()}
+
+
+#: The questions that can be asked with numbers of each student's own.
+VARIANTS: dict[str, Callable[[Rng | None], Variant]] = {"A2": worksheet}
+
+
+def own_question(name: str, student: str, seed: int) -> Variant:
+    """The question with the numbers of one student, drawn from the course's seed and what the class list calls them."""
+    if name not in VARIANTS:
+        raise CourseError(f"{name} has the same numbers for everybody; own numbers are in {', '.join(VARIANTS)}")
+    return VARIANTS[name](np.random.default_rng([seed, zlib.crc32(f"{name}/{student}".encode())]))
 
 
 def find(name: str) -> Assignment:

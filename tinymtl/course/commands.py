@@ -33,6 +33,9 @@ def add_release_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--source", metavar="FILE", help="the source notebook (default: lessons/assignments of the checkout)"
     )
+    parser.add_argument(
+        "--roster", metavar="FILE", help="a class list: a notebook for everybody on it, each with numbers of its own"
+    )
     parser.set_defaults(func=_release)
 
 
@@ -62,6 +65,7 @@ def add_grade_parser(subparsers: Any) -> None:
         "whatever you can")  # fmt: skip
     add("--roster", metavar="FILE", help="the class list: Canvas's gradebook, Moodle's grading worksheet, or a table "
         "with a column `student`")  # fmt: skip
+    add("--own-numbers", action="store_true", help="the notebooks were released with this roster")
     add("--gradebook", metavar="FILE", help="write the roster with the totals in it, to import where it came from")
     add("--manual", metavar="FILE", help="a table with the points of the written questions: the filled-in --csv")
     add("--due", metavar="TIME", help="when the work was due, such as '2026-05-01 23:59'")
@@ -74,9 +78,19 @@ def add_grade_parser(subparsers: Any) -> None:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    path = release(arguments.assignment, arguments.out, source=arguments.source)
-    print(f"wrote {path}: hand it out as it is")
+    roster = arguments.roster and Roster.read(arguments.roster)
+    seed = _seed(None) if roster else None
+    path = release(arguments.assignment, arguments.out, source=arguments.source, roster=roster, seed=seed)
+    print(f"wrote {path}: hand it out as it is" if not roster else f"wrote {len(roster.people)} notebooks to {path}")
     return 0
+
+
+def _seed(file: str | None) -> int:
+    seed = course_seed(file)
+    if seed is None:
+        place, seed = new_seed(file)
+        print(f"wrote a new seed to {place}: keep it, and keep it to yourself")
+    return seed
 
 
 def _late(arguments: argparse.Namespace) -> Late | None:
@@ -90,10 +104,7 @@ def _late(arguments: argparse.Namespace) -> Late | None:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    name, seed = arguments.assignment, course_seed(arguments.seed_file)
-    if seed is None:
-        place, seed = new_seed(arguments.seed_file)
-        print(f"wrote a new seed to {place}: keep it, and keep it to yourself")
+    name, seed = arguments.assignment, _seed(arguments.seed_file)
     if arguments.questions is not None:
         write_questions(name, arguments.questions, seed)
         print(f"wrote {arguments.questions}: what is asked, without any right answer")
@@ -117,6 +128,7 @@ def _grade(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         isolation="none" if arguments.trust_students else "bubblewrap",
         roster=arguments.roster and Roster.read(arguments.roster),
+        own_numbers=arguments.own_numbers,
         gradebook=arguments.gradebook,
         manual=arguments.manual,
         late=_late(arguments),

@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from tinymtl.course.assignment import Assignment
-from tinymtl.course.catalogue import find
+from tinymtl.course.catalogue import VARIANTS, find, own_question
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.batch import grade
+from tinymtl.course.grader.roster import Roster
+from tinymtl.course.grader.seed import needed
 
 FRESH = 20_011  # the seed of release's own trials: nobody's grade hangs on it
 
 
-def release(assignment: str, directory: str | Path, *, source: str | Path | None = None) -> Path:
+def release(
+    assignment: str,
+    directory: str | Path,
+    *,
+    source: str | Path | None = None,
+    roster: Roster | None = None,
+    seed: int | None = None,
+) -> Path:
     """Write the student's notebook of an assignment; returns its path, `directory/A2.ipynb`.
 
     Solutions and hidden tests are taken out, outputs are cleared, cells that students must keep are locked.
@@ -31,6 +40,11 @@ def release(assignment: str, directory: str | Path, *, source: str | Path | None
     source : str or Path, optional
         The source notebook; by default `lessons/assignments/A2.ipynb` of this checkout, or of the current
         directory.
+    roster : Roster, optional
+        A notebook for everybody on this class list instead, `directory/STUDENT/A2.ipynb`, each with numbers of its own,
+        drawn from the course's seed; the directory is returned.
+    seed : int, optional
+        By default the course's: TINYMTL_SEED, or tinymtl-seed.txt.
 
     Raises
     ------
@@ -38,6 +52,8 @@ def release(assignment: str, directory: str | Path, *, source: str | Path | None
         Where nbgrader is missing, the source is not found, or one of the checks fails: nothing is written.
     """
     chosen = find(assignment)
+    people = () if roster is None else roster.people
+    own = {one.student: own_question(chosen.name, one.key, needed(seed)).text for one in people}
     path = Path(source) if source is not None else _find_source(chosen.name)
     strip = _preprocessors()
     import nbformat
@@ -66,7 +82,18 @@ def release(assignment: str, directory: str | Path, *, source: str | Path | None
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
-    return target
+    if roster is None:
+        return target
+    try:
+        cells = [cell for cell in notebook.cells if cell["source"].strip() == VARIANTS[chosen.name](None).text]
+        if len(cells) != 1:
+            raise CourseError(f"{path.name} is not released: the cell with the printed numbers is not in it once")
+        for student, text in own.items():
+            cells[0]["source"] = text
+            write_text(Path(directory) / student / target.name, nbformat.writes(notebook) + "\n")
+    finally:
+        target.unlink()
+    return Path(directory)
 
 
 def _find_source(name: str) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tinymtl.checks import choose, whole_number
 from tinymtl.course.assignment import Assignment
-from tinymtl.course.catalogue import ASSIGNMENTS, find
+from tinymtl.course.catalogue import ASSIGNMENTS, find, own_question
 from tinymtl.course.errors import CourseError
 from tinymtl.course.files import write_text
 from tinymtl.course.grader.exchange import Drawn, answers, questions, read_replies
@@ -58,6 +58,7 @@ def grade(
     roster: Roster | None = None,
     gradebook: str | Path | None = None,
     manual: str | Path | None = None,
+    own_numbers: bool = False,
     late: Late | None = None,
     report: str | Path | None = None,
 ) -> list[Grade]:
@@ -94,6 +95,8 @@ def grade(
         Where the list goes with the totals in it, for Canvas or Moodle to import.
     manual : str or Path, optional
         A table with the points of the written questions, such as the filled-in `csv`.
+    own_numbers : bool
+        The worksheets were released with this class list: each student's has numbers of its own.
     late : Late, optional
         What is taken off for late work.
     report : str or Path, optional
@@ -121,6 +124,8 @@ def grade(
         raise CourseError("to go on with a run its replies are needed: name the directory that keeps them")
     if gradebook is not None and roster is None:
         raise CourseError("a gradebook is made of a class list: give the roster that the platform has exported")
+    if own_numbers and roster is None:
+        raise CourseError("each student's own numbers hang on the class list: give the roster that release was given")
     given = {} if manual is None else read_manual(manual, {one.name: one.points for one in chosen.written})
     results = Results(chosen, csv, json, feedback)
     found: Iterable[tuple[str, dict[str, Any] | None]]
@@ -142,7 +147,11 @@ def grade(
         path = submissions[student]
         person = None if roster is None else roster.find(student, owner(path).id)
         present |= {person.key} if person else set()
-        one = _mark(chosen, keys, student, path, content, drawn)
+        own = keys
+        if own_numbers and person is not None:
+            asked_of = own_question(chosen.name, person.key, needed(seed)).question
+            own = [Key.make(asked_of, key.cases) if key.question.name == asked_of.name else key for key in keys]
+        one = _mark(chosen, own, student, path, content, drawn)
         when = None if late is None else handed_in(path, person, (content or {}).get("date"))
         one = _with_late(chosen, one, late, when)
         remarks = [*(["not on the class list"] if roster is not None and person is None else []), one.remark]

@@ -6,8 +6,9 @@ import contextlib
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -69,6 +70,8 @@ class Roster:
         rows = [row + [""] * (len(header) - len(row)) for row in table[1:] if any(row)]
         people = [_person(i, dict(zip(header, row, strict=False)), kind) for i, row in enumerate(rows)]
         people = [one for one in people if one.student]
+        names = Counter(one.student for one in people)
+        people = [one if names[one.student] == 1 else replace(one, student=f"{one.student}_{one.id}") for one in people]
         for one in people:
             if sum(other.key == one.key for other in people) > 1:
                 raise CourseError(f"the roster {path} has more than one row of {one.key!r}: take the others out")
