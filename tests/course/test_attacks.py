@@ -17,7 +17,7 @@ import pytest
 
 import tinymtl
 from tinymtl.course import grade as grade_anywhere
-from tinymtl.course.worker.collect import Worker
+from tinymtl.course.worker.collect import Lost, Worker
 from tinymtl.course.worker.isolation import Limits
 
 PACKAGE = Path(tinymtl.__file__).resolve().parent
@@ -377,6 +377,21 @@ who = [os.getuid(), os.getgid(), os.getpid(), len(os.environ)]
     assert found["writable"] == ["/scratch"]
     assert "proc" not in found["top"] and "home" not in found["top"]
     assert found["who"][:3] == [65534, 65534, 1]
+
+
+def test_a_process_that_has_ended_is_not_killed_again(monkeypatch, isolated):
+    """Its number may be another's by then: whoever is signalled by number has not been waited for."""
+    killed = []
+    for isolation in ("bubblewrap", "none"):
+        worker = Worker(Limits(), isolation)
+        with pytest.raises(Lost), worker.within(60.0):
+            worker.exchange({"load": [(1, "import os\nos._exit(0)")]})
+        worker.process.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", lambda *args: killed.append(args))
+            patch.setattr(os, "killpg", lambda *args: killed.append(args))
+            worker.stop()
+    assert killed == []
 
 
 def test_nothing_outlives_a_killed_grader(isolated):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json as json_module
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -247,9 +248,11 @@ def _try_the_worker(limits: Limits, isolation: str) -> str:
         return str(problem)
     try:
         worker.load([], 60.0)
-    except Lost:
-        worker.process.kill()
-        return worker.process.stderr.read().decode(errors="replace").strip()[-300:]  # type: ignore[union-attr]
+    except Lost as lost:
+        assert worker.process.stderr is not None
+        os.set_blocking(worker.process.stderr.fileno(), False)
+        said = (worker.process.stderr.read() or b"").decode(errors="replace").strip()
+        return said[-300:] or f"an empty notebook is {lost.args[0]}"
     finally:
         worker.stop()
     return ""

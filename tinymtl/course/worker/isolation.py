@@ -58,11 +58,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Started:
-    """A process, its number (`process` may be bubblewrap's own), and the scratch directory that it leaves behind."""
+    """A process, and the scratch directory that it leaves behind.
+
+    `process` may be bubblewrap's own. `pid` is the number of the one that runs the notebook, good for looking only:
+    once it has ended another process may get it. `handle` stands for it, and for no other.
+    """
 
     process: subprocess.Popen[bytes]
     pid: int
     scratch: str | None
+    handle: int | None = None
 
 
 def start(limits: Limits, isolation: str) -> Started:
@@ -96,13 +101,17 @@ def _beside(limits: Limits, isolation: str, settings: str, pipes: dict[str, Any]
 
 def end(started: Started, isolation: str) -> None:
     """End the process, and whatever it started as far as that can be found; remove its scratch directory."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.kill(started.pid, signal.SIGKILL)  # first, while its number is surely its own
-            os.killpg(started.process.pid, signal.SIGKILL)  # it leads a session of its own
-        else:
-            started.process.kill()
-    started.process.wait()
+    if started.handle is not None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(started.handle, signal.SIGKILL)
+        os.close(started.handle)
+    if started.process.returncode is None:  # not yet waited for: its number is still its own
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(started.process.pid, signal.SIGKILL)  # it leads a session of its own
+            else:
+                started.process.kill()
+        started.process.wait()
     if isolation == "account":
         subprocess.run(["sh", "-c", "kill -9 -1"], user=NOBODY, check=False, stderr=subprocess.DEVNULL)
     if started.scratch is not None:
@@ -126,8 +135,9 @@ def _in_bubblewrap(limits: Limits, isolation: str, settings: str, pipes: dict[st
     with os.fdopen(told, "rb") as info:
         text = info.read()
     try:
-        return Started(process, json.loads(text)["child-pid"], None)
-    except (ValueError, KeyError):
+        pid = json.loads(text)["child-pid"]
+        return Started(process, pid, None, os.pidfd_open(pid))
+    except (ValueError, KeyError, OSError):
         process.kill()
         raise OSError(process.communicate()[1].decode(errors="replace").strip()[:300] or "it does not start") from None
 
