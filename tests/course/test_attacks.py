@@ -512,3 +512,26 @@ def test_a_machine_without_processes_for_a_moment_is_waited_for(notebook, tmp_pa
     monkeypatch.setattr("tinymtl.course.grader.batch.collect", sometimes)
     monkeypatch.setattr("tinymtl.course.grader.batch.time.sleep", lambda seconds: None)
     assert grade("A2", [tmp_path])[0].points == 21
+
+
+@pytest.mark.slow
+def test_a_class_of_a_hundred_three_times(notebook, tmp_path, isolated, report_time):
+    """Hanging, dying, malformed and hostile notebooks among fifty honest ones: the same bytes, honest marks right."""
+    hostile = [*ENDING.values(), *ALONE.values(), *(READ + code + USE for code in READING.values())]
+    (tmp_path / "in").mkdir()
+    for i in range(100):
+        path = tmp_path / "in" / f"s{i:03d}.ipynb"
+        if i % 20 == 1:
+            path.write_bytes(list(FILES.values())[i // 20])
+        else:
+            path.write_text(json.dumps(notebook("A2", {"two_tasks": hostile[i // 2]} if i % 2 else None)))
+    seen = []
+    for jobs in (1, 2, 6):
+        out, begun = tmp_path / f"{jobs} jobs", time.monotonic()
+        places = {"csv": out / "g.csv", "json": out / "j", "feedback": out / "f"}
+        grades = grade_anywhere("A2", [tmp_path / "in"], **places, jobs=jobs)
+        report_time(f"a class of 100, {jobs} at a time", time.monotonic() - begun)
+        assert [one.points for one in grades[::2]] == [21] * 50
+        assert max(one.points for one in grades[1::2]) <= 16
+        seen.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert len(seen[0]) == 201 and seen[0] == seen[1] == seen[2]

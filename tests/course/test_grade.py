@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import time
 
 import pytest
 
@@ -313,25 +312,3 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit
         grade("A1", [submit("ana", "A1", blank=True)], csv=tmp_path / "file" / "g.csv")
     assert old.read_text() == "the old table"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.slow
-def test_a_hundred_submissions(submit, tmp_path, report_time, grade):
-    """With wrong, blank, hanging, dying and malformed ones among them: about 15 s if nothing else runs."""
-    wrong = PARTLY["A2"][0]
-    for i in range(100):
-        name = f"s{i:03d}"
-        if i % 20 == 0:
-            submit(name, "A2", {"two_tasks": "def two_task_weight(g1, g2):\n    while True: pass"})
-        elif i % 20 == 1:
-            submit(name, "A2", {"k_tasks": "import os\ndef min_norm_weights(G):\n    os._exit(0)"})
-        elif i % 20 == 2:
-            (tmp_path / f"{name}.ipynb").write_text("{")
-        else:
-            submit(name, "A2", wrong if i % 3 == 0 else None, blank=i % 3 == 1)
-    start = time.monotonic()
-    found = grade(
-        "A2", [tmp_path / "*.ipynb"], csv=tmp_path / "g.csv", json=tmp_path / "j", feedback=tmp_path / "f", jobs=2
-    )
-    report_time("grading 100 submissions, two at a time", time.monotonic() - start)
-    assert [one.points for one in found[:6]] == [15, 14, 0, 14, 0, 21]

@@ -27,7 +27,7 @@ from tinymtl.course.grader.exchange import Drawn, answers, questions, read_repli
 from tinymtl.course.grader.grades import Grade
 from tinymtl.course.grader.report import class_page
 from tinymtl.course.grader.results import Results
-from tinymtl.course.grader.roster import Late, Roster, handed_in, read_manual
+from tinymtl.course.grader.roster import Late, Roster, handed_in, moment, read_manual
 from tinymtl.course.grader.seed import needed
 from tinymtl.course.grader.submissions import owner, students
 from tinymtl.course.marking import Key, Mark
@@ -128,6 +128,10 @@ def grade(
     if own_numbers and roster is None:
         raise CourseError("each student's own numbers hang on the class list: give the roster that release was given")
     given = {} if manual is None else read_manual(manual, {one.name: one.points for one in chosen.written})
+    people = [] if roster is None else roster.people
+    for listed in people if late is not None else ():
+        if listed.submitted:
+            moment(listed.submitted)  # what is no time is said before any notebook runs
     results = Results(chosen, csv, json, feedback)
     found: Iterable[tuple[str, dict[str, Any] | None]]
     if paths or kept is None:
@@ -147,21 +151,21 @@ def grade(
         keys = keys or [Key.make(question, cases) for question, cases in zip(chosen.questions, drawn, strict=True)]
         path = submissions[student]
         person = None if roster is None else roster.find(student, owner(path).id)
-        present |= {person.key} if person else set()
+        remark = "" if roster is None or person is not None else "not on the class list"
+        if person is not None:
+            remark = "handed in under two names" if person.key in present else ""
+            present.add(person.key)
         own = keys
         if own_numbers and person is not None:
             asked_of = own_question(chosen.name, person.key, needed(seed)).question
             own = [Key.make(asked_of, key.cases) if key.question.name == asked_of.name else key for key in keys]
         one = _mark(chosen, own, student, path, content, drawn)
-        when = None if late is None else handed_in(path, person, (content or {}).get("date"))
-        one = _with_late(chosen, one, late, when)
-        remarks = [*(["not on the class list"] if roster is not None and person is None else []), one.remark]
-        results.add(replace(one, manual=given.pop(student, {}), key=person.key if person else "",
-                            remark="; ".join(filter(None, remarks))))  # fmt: skip
-    for person in roster.people if roster is not None else ():
-        if person.key not in present:
+        one = replace(one, manual=given.pop(student, {}), key=person.key if person else "", remark=remark)
+        results.add(one if late is None else _with_late(chosen, one, late, handed_in(path, person)))
+    for listed in people:
+        if listed.key not in present:
             nothing = {question.name: Mark(0.0, (False,) * len(question.parts), "") for question in chosen.questions}
-            results.add(Grade(person.student, "", nothing, "nothing was handed in", key=person.key))
+            results.add(Grade(listed.student, "", nothing, "nothing was handed in", key=listed.key))
     grades = results.finish()
     if roster is not None and gradebook is not None:
         _write_gradebook(gradebook, roster, chosen, grades)
@@ -173,12 +177,11 @@ def grade(
     return grades
 
 
-def _with_late(chosen: Assignment, one: Grade, late: Late | None, when: datetime | None) -> Grade:
-    if late is None or when is None or not late.days(when):
-        return one
-    days = late.days(when)
+def _with_late(chosen: Assignment, one: Grade, late: Late, when: datetime | None) -> Grade:
+    days = 0 if when is None else late.days(when)
+    said = f"{days} days late" if days else "" if when else "the class list has no time for it"
     deduction = late.share(days) * (chosen.automatic_points + chosen.manual_points)
-    return replace(one, late=days, deduction=deduction, remark=f"{days} days late")
+    return replace(one, late=days, deduction=deduction, remark="; ".join(filter(None, (one.remark, said))))
 
 
 def _write_gradebook(path: str | Path, roster: Roster, chosen: Assignment, grades: Sequence[Grade]) -> None:

@@ -210,12 +210,18 @@ class Late:
         return min(self.most, self.percent * days) / 100
 
 
-def handed_in(path: Path, person: Person | None, date: float | None) -> datetime:
-    """When a notebook was handed in: as the list says, else nbgrader's timestamp beside it, else the file's date."""
+def handed_in(path: Path, person: Person | None) -> datetime | None:
+    """When a notebook was handed in: as the list says, else nbgrader's timestamp beside it, else the file's date.
+
+    None if all that is there are its replies.
+    """
     if person is not None and person.submitted:
         return moment(person.submitted)
     stamp = path.with_name("timestamp.txt")
     with contextlib.suppress(CourseError, OSError):
         if stamp.is_file() and not stamp.is_symlink():
             return moment(stamp.read_text(encoding="utf-8", errors="replace")[:100])
-    return datetime.fromtimestamp(path.lstat().st_mtime if date is None else date)
+    try:
+        return None if path.suffix == ".json" else datetime.fromtimestamp(path.lstat().st_mtime)
+    except OSError:
+        return None

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .isolation import Limits, end, start
-from .notebook import Notebook, Unreadable, date, digest, read_notebook
+from .notebook import Notebook, Unreadable, digest, read_notebook
 from .values import LONGEST_LINE, encode, loads, printable, received
 
 Json = dict[str, Any]
@@ -201,7 +201,7 @@ def collect(path: str | Path, asked: Json, isolation: str) -> Json:
         If no process can be started: that is no fault of the notebook's.
     """
     kept = {"assignment": asked["assignment"], "asked": asked["number"], "file": digest(path),
-            "notebook": printable(Path(path).name), "date": date(path)}  # fmt: skip
+            "notebook": printable(Path(path).name)}  # fmt: skip
     try:
         notebook = read_notebook(path, asked["locked"])
     except Unreadable as problem:

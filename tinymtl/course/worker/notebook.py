@@ -61,14 +61,6 @@ def digest(path: str | Path) -> str:
         return ""
 
 
-def date(path: str | Path) -> float:
-    """When a file was last changed, in seconds as the system counts them; 0 if it is not there."""
-    try:
-        return Path(path).lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def read_notebook(path: str | Path, locked: Mapping[str, str] | None = None) -> Notebook:
     """Read a submission. Raises Unreadable, with one sentence, for anything that is not a notebook.
 
