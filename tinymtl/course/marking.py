@@ -8,7 +8,7 @@ value is in memory while one is alive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -294,7 +294,23 @@ class _Answers:
     def _relation(self) -> str:
         """A sign, a factor or an order by which all replies differ from the right ones."""
         pairs = [] if self._discrete() else self._pairs()  # 2 for 1 may have any reason
-        return next((said for said, relation in RELATIONS if relates(relation, pairs, self.part.tolerance)), "")
+        for said, relation in RELATIONS:
+            if relates(relation, pairs, self.part.tolerance) or (pairs and self._right_if(relation, pairs)):
+                return said
+        return ""
+
+    def _right_if(self, relation: Callable[[Array], Array], pairs: Sequence[tuple[Array, Array]]) -> bool:
+        """Whether a sign or an order that is turned back makes all replies right, if more than one answer is.
+
+        Rounding may decide which of them a student's code finds: the reference's need not be the one.
+        """
+        if self.part.problem is None:
+            return False
+        for case, given, right, (one, _) in zip(self.cases, self.given, self.right, pairs, strict=True):
+            turned = relation(one)
+            if not np.array_equal(relation(turned), one) or self._problem(case, replace(given, value=turned), right):
+                return False
+        return True
 
     def _alike(self) -> str:
         """What else can be seen of numbers without a name: all the same, or all near the right ones."""
