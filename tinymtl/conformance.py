@@ -144,7 +144,11 @@ def _step(make: Make, model: SharedBottom) -> Step:
 
 
 def _several(step: Step, start: int, stop: int) -> list[StepReport]:
-    return [step(*_batch(len(step.model.tasks), seed)) for seed in range(start, stop)]
+    reports = []
+    for seed in range(start, stop):
+        reports.append(step(*_batch(len(step.model.tasks), seed)))
+        step.end_epoch()  # every minibatch an epoch of its own
+    return reports
 
 
 def _bits(step: Step) -> dict[str, bytes]:

@@ -51,8 +51,9 @@ def test_every_strategy_is_compared(attributes):
     assert attributes.strategies("attributes") == ["single", *tm.STRATEGIES]
     counts = {name: attributes.passes("attributes", name) for name in attributes.strategies("attributes")}
     turns = {"single": "8+8", "alternating-shared": "8+8", "alternating": "8+8", "grouped": "2+2"}
-    # all others go forward once, and back once or, if they weigh gradients at θ, for each of the 8 tasks
+    # the others go forward once, and back once or, if they weigh gradients at θ, for each of the 8 tasks
     assert {name: counts.pop(name) for name in turns} == turns
+    assert counts.pop("famo") == "2+1"  # the losses after the update
     at_theta = {name for name, strategy in tm.STRATEGIES.items() if "K·b" in strategy.cost}
     assert counts == {name: "1+8" if name in at_theta else "1+1" for name in counts}
 

@@ -20,11 +20,12 @@ def history(metrics, losses=None):
     return found
 
 
-def test_24_strategies_can_be_told_apart():
-    found = [plots.Style.at(position) for position in range(24)]
-    assert len({(style.marker, style.fill) for style in found}) == 24  # without any colour
-    assert len({(style.colour, style.dash) for style in found}) == 24  # without any marker
-    assert len({(style.colour, style.marker) for style in found}) == 24  # too small to see the fill
+def test_33_strategies_can_be_told_apart():
+    found = [plots.Style.at(position) for position in range(33)]
+    assert len({(style.marker, style.fill) for style in found}) == 33  # without any colour
+    assert len({(style.colour, style.dash) for style in found}) == 33  # without any marker
+    assert len({(style.colour, style.marker) for style in found}) == 33  # too small to see the fill
+    assert len(STRATEGIES) <= 33
     near = [(a, b) for i, a in enumerate(found) for b in found[i + 1 : i + 5]]
     assert all(a.colour != b.colour and a.marker != b.marker and a.dash != b.dash for a, b in near)
 

@@ -46,13 +46,15 @@ def settings_of(step: Step, data: MultiTaskData, **options: Any) -> dict[str, An
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    """An object's public attributes that are numbers, strings, arrays or functions (by their names)."""
+    """An object's public attributes that are numbers, strings, arrays, steps or functions (by their names)."""
     plain = {}
     for name, value in vars(settings).items():
         if isinstance(value, np.ndarray):
             plain[name] = value.tolist()
         elif isinstance(value, str | int | float | bool | tuple | list | type(None)):
             plain[name] = value
+        elif isinstance(value, Step):  # one that works on another
+            plain[name] = {"strategy": type(value).__name__, **_plain(value)}
         elif callable(value) and not isinstance(value, type):
             plain[name] = _name_of(value)
     return {name: value for name, value in plain.items() if not name.startswith("_")}

@@ -21,7 +21,7 @@ FONT = 11
 
 #: Okabe & Ito (2008) without the yellow, which is too light for a line, and with a wine red for it.
 COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#882255")
-SHAPES = ("o", "s", "D", "^", "v", "P", ">", "<")
+SHAPES = ("o", "s", "D", "^", "v", "P", ">", "<", "d", "*", "p")
 FILLS = ("full", "white", "half")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (6, 2, 1, 2, 1, 2)))
 
@@ -36,12 +36,12 @@ class Style(NamedTuple):
 
     @classmethod
     def at(cls, position: int) -> Style:
-        """The style of the strategy at a position of the registry, each of 24 with a shape and fill of its own.
+        """The style of the strategy at a position of the registry, each of 33 with a shape and fill of its own.
 
         The numbers of colours, shapes and dashes have no common divisor: two strategies that share one of them
         differ in the others.
 
-        >>> Style.at(0).marker, Style.at(8).marker, Style.at(0).fill, Style.at(8).fill
+        >>> Style.at(0).marker, Style.at(11).marker, Style.at(0).fill, Style.at(11).fill
         ('o', 'o', 'full', 'white')
         """
         return cls(

@@ -136,6 +136,7 @@ def fit(
             while history.epochs < epochs and not history.stopped_early:
                 order = rows[rng.permutation(len(rows))]
                 _train_epoch(step, data.train, order, batch_size, measure_every, history, bar.update)
+                step.end_epoch()
                 if history.epochs % evaluate_every == 0 or history.epochs == epochs:
                     _validate(state, step, data.validation, patience)
                     bar.set_postfix_str(f"validation {defined_mean(history.validation_metrics[-1]):.3f}")

@@ -201,7 +201,7 @@ def _value(key: str, value: Any, names: list[str], update: Update) -> Iterator[s
     elif isinstance(value, Tensor) or is_array(value):
         yield from _shown(key, to_host(value.data if isinstance(value, Tensor) else value))
     elif key == "memory":
-        yield f"   {key:<18} {', '.join(value)}"
+        yield from textwrap.wrap(", ".join(value), 98, initial_indent=f"   {key:<18} ", subsequent_indent=" " * 22)
 
 
 def _shown(name: str, array: Array) -> Iterator[str]:

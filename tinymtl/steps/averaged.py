@@ -46,7 +46,7 @@ class Averaged(LossWeighted):
         reduction: str = "mean",
     ):
         super().__init__(model, optimizer)
-        w = _read_weights(model, weights)
+        w = read_weights(model, weights)
         self.reduction = choose("reduction", reduction, ("mean", "sum"))
         self.weights = w / w.sum() if reduction == "mean" else w
         self.equivariant = weights is None or isinstance(weights, Mapping)  # else they go by the tasks' places
@@ -59,7 +59,8 @@ class Averaged(LossWeighted):
         return w / w.sum() if self.reduction == "mean" and w.any() else w
 
 
-def _read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, float] | None) -> np.ndarray:
+def read_weights(model: SharedBottom, weights: Sequence[float] | Mapping[str, float] | None) -> np.ndarray:
+    """Weights (K,) as they are given, checked; 1 for every task by default."""
     if weights is None:
         return np.ones(len(model.tasks))
     if isinstance(weights, Mapping):

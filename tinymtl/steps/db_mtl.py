@@ -8,6 +8,7 @@ from tinymtl.backend import Array
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
 from tinymtl.steps.gram import each_over
+from tinymtl.steps.losses import require_positive
 from tinymtl.steps.weighted import GradientWeighted
 
 
@@ -58,8 +59,5 @@ class DBMTL(GradientWeighted):
         n = np.sqrt(G.diagonal())
         if not self.log:
             return each_over(float(n.max()), n)
-        for name, loss in zip(self.names, (L + self.eps).tolist(), strict=True):
-            if not loss > 0.0:
-                raise ValueError(f"DBMTL takes the logarithm of each loss, but that of task {name!r} is {loss}: use "
-                                 "log=False")
+        require_positive(L + self.eps, self.names, "DBMTL takes the logarithm of each loss", ": use log=False")
         return each_over(float((n / (L + self.eps)).max()), n)

@@ -8,6 +8,7 @@ from tinymtl.backend import Array
 from tinymtl.checks import choose
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
+from tinymtl.steps.losses import require_positive
 from tinymtl.steps.weighted import GradientWeighted
 
 
@@ -67,13 +68,11 @@ class GradNorm(GradientWeighted):
         """w as it is; then w learns."""
         n, group = np.sqrt(G.diagonal()), self.group
         first = self.memory["first losses"]
-        for k, name, loss in zip(group, self.names, L.tolist(), strict=True):
-            if np.isnan(first[k]):
-                if not loss > 0.0:
-                    raise ValueError(f"GradNorm divides by each first loss, but that of task {name!r} is {loss}")
-                first[k] = loss
+        start = np.where(np.isnan(first[group]), L, first[group])
+        require_positive(start, self.names, "GradNorm divides by each first loss")
+        first[group] = start
         w = self.memory["w"][group]
-        rate = L / first[group]
+        rate = L / start
         target = (w * n).mean() * (rate / rate.mean()) ** self.a
         slope = np.sign(w * n - target) * n
         if self.form == "additive":

@@ -253,6 +253,9 @@ class Step:
             run.end()
         return self._report(run)
 
+    def end_epoch(self) -> None:
+        """What the strategy does at the end of an epoch; most do nothing. `tinymtl.lab.fit` calls it."""
+
     # ------------------------------------------------------------ what the templates use
 
     def move(self, *moves: tuple[str, slice, Array], still: Sequence[slice] = ()) -> None:

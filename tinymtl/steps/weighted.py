@@ -190,6 +190,9 @@ class LossWeighted(Step):
     array([0.5       , 0.66666667])
     """
 
+    #: Whether `weigh` and `learn` get the losses in float64 on the host; on a GPU the step then waits for them, once.
+    on_host = False
+
     def __init__(
         self, model: SharedBottom, optimizer: Optimizer, weigh: Callable[[Array], Array] | None = None
     ):
@@ -200,7 +203,7 @@ class LossWeighted(Step):
             self.weigh = weigh  # type: ignore[method-assign,assignment]
 
     def weigh(self, L: Array) -> Array:
-        """The weights w (K,) of the losses L (K,), which are where the model is. It changes nothing.
+        """The weights w (K,) of the losses L (K,), which are where the model is unless `on_host`. It changes nothing.
 
         If labels are missing, K counts the tasks that have one in this batch: those in `self.group`.
         """
@@ -219,17 +222,18 @@ class LossWeighted(Step):
         now.Z = self.represent(batch)
         L = model.losses(now.Z, batch)
         now.losses = L.data
-        require_finite(L.data, self.names)
+        seen = to_host(L.data).astype(np.float64) if self.on_host else L.data
+        require_finite(seen, self.names)
         yield "forward", now
 
-        now.weights = w = self.weigh(L.data)
+        now.weights = w = self.weigh(seen)
         gradient = model.flatten(model.sweep(L, self._as_seed(w, L.data)))
         require_finite_gradient(gradient)
         now.v = gradient[model.layout.trunk]
         yield "gradient", now
 
         self.move_all(gradient, now.group)
-        self.learn(L.data, w)
+        self.learn(seen, w)
         now.memory = ["all"]
         yield "update", now
 
