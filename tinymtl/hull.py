@@ -16,6 +16,7 @@ what is exact, which is what `min_norm` uses; then the Gram matrix.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -349,8 +350,12 @@ def is_exact(gram: Array) -> bool:
     >>> is_exact(np.eye(2, dtype=np.float32)), is_exact(np.full((2, 2), 1e-40, np.float32))
     (True, False)
     """
-    squares = gram.diagonal().astype(np.float64)
     smallest, largest = (1e-30, np.inf) if gram.dtype == np.float32 else (1e-280, LARGEST)
+    if len(gram) == 2:  # as below, in the time of one NumPy call
+        (g11, g12), (g21, g22) = gram.tolist()
+        in_range = smallest < g11 < largest and smallest < g22 < largest
+        return in_range and max(abs(g12), abs(g21)) <= SLACK * math.sqrt(g11) * math.sqrt(g22)
+    squares = gram.diagonal().astype(np.float64)
     if not (squares.min() > smallest and squares.max() < largest):
         return False
     lengths = np.sqrt(squares)
@@ -453,8 +458,8 @@ def _check_gram(gram: Any) -> Array:
         (g11, g12), (g21, g22) = G.tolist()
         bound = SLACK * (g11 * g22)
         in_range = 0.0 < g11 < LARGEST and 0.0 < g22 < LARGEST and 1e-290 < bound < LARGEST
-        if in_range and g12 == g21 and g12 * g12 <= bound:
-            return G
+        if in_range and abs(g12 - g21) <= 1e-5 * max(g11, g22) and max(g12 * g12, g21 * g21) <= bound:
+            return G if g12 == g21 else (G + G.T) / 2.0
     if G.ndim != 2 or G.shape[0] != G.shape[1] or len(G) == 0:
         raise ValueError(f"gram must be the (K, K) inner products of K ≥ 1 gradients, got shape {G.shape}")
     if not (G.item(G.argmin()) > -LARGEST and G.item(G.argmax()) < LARGEST):  # both stop at a NaN

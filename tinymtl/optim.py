@@ -391,11 +391,9 @@ def _check_squares(gradients: Sequence[Array]) -> None:
     for i, g in enumerate(gradients):
         if not isinstance(g, np.ndarray):  # on a GPU a look would make every update wait
             return
-        flat = g.reshape(-1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if math.isfinite(flat.dot(flat)):
-                continue
-        largest = float(abs(flat).max())
+        if math.isfinite(np.vdot(g, g)):  # unlike dot it warns of no overflow
+            continue
+        largest = float(abs(g).max())
         if not largest <= math.sqrt(np.finfo(g.dtype).max):
             raise FloatingPointError(
                 f"gradient {i} reaches {largest:.3g}, whose square is too large for {g.dtype}: Adam's second moment "
@@ -421,23 +419,22 @@ def _check_fit(
     count = len(parameters)
     if len(gradients) != count:
         raise ValueError(f"{count} parameters need as many gradients, {len(gradients)} given")
+    memories = [getattr(memory, name) for name in names]
+    fits = [len(arrays) for arrays in memories] == [count] * len(names)
     for i, parameter in enumerate(parameters):
-        p = parameter.data
+        p, g = parameter.data, gradients[i]
         if isinstance(p, np.generic):  # what NumPy makes of `w.data - 0.1 * g` for a 0-d w
             p = parameter.data = np.asarray(p)
-        shape = getattr(gradients[i], "shape", None)
-        if shape is None:
-            raise TypeError(f"gradient {i} must be an array, not a {type(gradients[i]).__name__}")
-        if p.shape != shape:
-            raise ValueError(f"parameter {i} has shape {p.shape}, its gradient {shape}")
-    for name in names:
-        arrays = getattr(memory, name)
-        fits = len(arrays) == count
-        for parameter, a in zip(parameters, arrays, strict=False):
-            p = parameter.data
-            fits = fits and type(a) is type(p) and a.shape == p.shape and a.dtype == p.dtype
-        if not fits:
-            raise ValueError(
-                "this memory was made for other parameters: make one for these with init(parameters); "
-                "after model.to, make the step anew"
-            )
+        shape, dtype = p.shape, p.dtype
+        if not hasattr(g, "shape"):
+            raise TypeError(f"gradient {i} must be an array, not a {type(g).__name__}")
+        if g.shape != shape:
+            raise ValueError(f"parameter {i} has shape {shape}, its gradient {g.shape}")
+        for arrays in memories if fits else ():
+            a = arrays[i]
+            fits = fits and type(a) is type(p) and a.shape == shape and a.dtype == dtype
+    if not fits:
+        raise ValueError(
+            "this memory was made for other parameters: make one for these with init(parameters); "
+            "after model.to, make the step anew"
+        )

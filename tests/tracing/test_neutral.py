@@ -16,7 +16,7 @@ def state(step):
     found = {name: (array.dtype.str, array.tobytes()) for name, array in arrays.items()}
     for p in step.model.shared_parameters():
         assert np.shares_memory(p.data, step.model.vector.data)
-    found["passes"] = step.model.passes.copy()
+    found["passes"] = step.model.passes.now()
     layers = getattr(step.model.trunk, "layers", [])
     found["masks"] = [str(m.rng.bit_generator.state) for m in layers if isinstance(m, Dropout)]
     return found

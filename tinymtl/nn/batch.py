@@ -74,17 +74,19 @@ def read_batch(
     else:
         _check_names(by_name, names)
         matrix, each = None, []
+        a_table = type(given) is not np.ndarray
         for name in names:
             column = _as_target(by_name[name], like, f"task {name!r}: the target")
             if column.ndim == 0 or len(column) != rows or (stacked and column.size != rows):
                 raise ValueError(f"task {name!r}: targets of shape {column.shape} for a batch of {rows} rows")
-            check_same_rows(given, by_name[name], f"task {name!r}: the target")
+            if a_table:
+                check_same_rows(given, by_name[name], f"task {name!r}: the target")
             each.append(column)
     if missing is not None:
         each = [_marked(*task) for task in zip(names, each, missing, strict=True)]
         matrix = None
     if matrix is None and stacked:
-        matrix = array_module(each[0]).stack([column.reshape(rows) for column in each], axis=1)
+        matrix = array_module(each[0]).concatenate([column.reshape(rows, 1) for column in each], axis=1)
         each = [matrix[:, k] for k in range(len(names))]
     return _with_weights(Batch(x, each, matrix), like)
 
@@ -137,7 +139,7 @@ def _as_target(target: Any, like: Array, what: str) -> Array:
         target = target.data
     values = as_numbers(target, what, gaps=True)
     # host targets stay on the host: the loss checks their range there, once, and then uploads them
-    return to_host(values) if isinstance(like, np.ndarray) else values
+    return values if type(values) is type(like) or not isinstance(like, np.ndarray) else to_host(values)
 
 
 def _marked(name: str, column: Array, marker: float | None) -> Array:
@@ -153,6 +155,8 @@ def _marked(name: str, column: Array, marker: float | None) -> Array:
 
 
 def _check_names(given: Iterable[Any], names: Sequence[str]) -> None:
+    if list(given) == names:  # as it is most of the time
+        return
     unknown = [name for name in given if name not in names]
     if unknown:
         raise ValueError(f"targets name an unknown task {unknown[0]!r}: {did_you_mean(unknown[0], names)}")

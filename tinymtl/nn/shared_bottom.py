@@ -66,22 +66,18 @@ class Passes:
     trunk_backwards: int = 0
     head_backwards: int = 0
 
-    def since(self, earlier: Passes) -> Passes:
-        """What has been added since `earlier`, a copy made then."""
-        return Passes(
-            self.trunk_forwards - earlier.trunk_forwards,
-            self.trunk_backwards - earlier.trunk_backwards,
-            self.head_backwards - earlier.head_backwards,
-        )
+    def now(self) -> tuple[int, int, int]:
+        """The counts as they stand, in the order of the attributes."""
+        return self.trunk_forwards, self.trunk_backwards, self.head_backwards
 
-    def copy(self) -> Passes:
-        """The counts as they stand."""
-        return Passes(self.trunk_forwards, self.trunk_backwards, self.head_backwards)
+    def since(self, earlier: tuple[int, int, int]) -> Passes:
+        """What has been added since `earlier`, which `now` told."""
+        forwards, backwards, heads = earlier
+        return Passes(self.trunk_forwards - forwards, self.trunk_backwards - backwards, self.head_backwards - heads)
 
-    def restore(self, earlier: Passes) -> None:
+    def restore(self, earlier: tuple[int, int, int]) -> None:
         """Count on from `earlier`."""
-        self.trunk_forwards, self.trunk_backwards = earlier.trunk_forwards, earlier.trunk_backwards
-        self.head_backwards = earlier.head_backwards
+        self.trunk_forwards, self.trunk_backwards, self.head_backwards = earlier
 
 
 class BeforeForward:
@@ -89,7 +85,7 @@ class BeforeForward:
 
     def __init__(self, model: SharedBottom):
         self.model = model
-        self.passes = model.passes.copy()
+        self.passes = model.passes.now()
         self.generators = [(g, g.bit_generator.state) for g in model.generators] if model.generators else ()
         self.buffers = [(b, b.data.copy()) for b in model.buffers.values()] if model.buffers else ()
 

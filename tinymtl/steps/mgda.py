@@ -46,10 +46,10 @@ class MGDA(GradientWeighted):
 
     def weigh(self, G: Array, L: Array) -> MinNorm:
         """α = argmin ‖Σ αₖ gₖ‖² over the simplex."""
-        for name, square in zip(self.names, G.diagonal().tolist(), strict=True):
+        for k, square in enumerate(G.diagonal().tolist()):
             if square == 0.0:
                 warnings.warn(
-                    f"task {name!r} has a zero gradient: the min-norm point is 0 and no task moves the trunk",
+                    f"task {self.names[k]!r} has a zero gradient: the min-norm point is 0 and no task moves the trunk",
                     RuntimeWarning,
                     stacklevel=5,
                 )

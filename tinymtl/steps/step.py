@@ -270,15 +270,18 @@ class Step:
             return
         rule, gradients = clipped_together(self.optimizer, [gradient for _, _, gradient in moves])
         for (memory, part, _), gradient in zip(moves, gradients, strict=True):
-            self._update(rule, memory, self.model.vector.data[part], gradient)
+            self._update(rule, memory, part, gradient)
 
-    def _update(self, rule: Optimizer, memory: str, values: Array, gradient: Array) -> None:
+    def _update(self, rule: Optimizer, memory: str, part: slice, gradient: Array) -> None:
+        if not gradient.size:  # a trunk or a head without parameters has no memory
+            return
+        vector = self.model.vector
+        values = vector if gradient.size == vector.size else Tensor(vector.data[part])
         if self._copies and self._run is not None:
             self._run.keep(memory)
-        vector = [Tensor(values)]
         if memory not in self.memory:
-            self.memory[memory] = self.optimizer.init(vector)
-        rule.update(vector, [gradient], self.memory[memory])
+            self.memory[memory] = self.optimizer.init([values])
+        rule.update([values], [gradient], self.memory[memory])
 
     def _move_but(self, still: Sequence[slice], moves: Sequence[tuple[str, slice, Array]]) -> None:
         """`move`, with some places of the vector put back afterwards."""
@@ -291,7 +294,7 @@ class Step:
         for (memory, part, _), gradient, stays in zip(moves, clipped, inside, strict=True):
             values = self.model.vector.data[part]
             before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values)}
-            self._update(rule, memory, values, gradient)
+            self._update(rule, memory, part, gradient)
             for path, array in self._alike(memory, values):
                 for i, place in enumerate(stays):
                     array[place] = before[path][i] if path in before else 0  # new memories begin at rest
@@ -317,6 +320,21 @@ class Step:
         """The names of the tasks that take part in this step."""
         names = self.model.task_names
         return names if len(self.group) == len(names) else [names[k] for k in self.group]
+
+    def require_finite(self, values: Array, what: str = "loss", group: Sequence[int] | None = None) -> None:
+        """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite.
+
+        The values are of the tasks in `group`, by default of all in this step. Only on the host: looking at a number
+        on a GPU would make every step wait for it. There `StepReport.losses` looks, when it is read.
+        """
+        if not isinstance(values, np.ndarray) or math.isfinite(sum(numbers := values.tolist())):
+            return
+        for task, number in zip(self.group if group is None else group, numbers, strict=True):
+            if not math.isfinite(number):
+                raise FloatingPointError(
+                    f"task {self.model.task_names[task]!r}: its {what} is {number}; nothing was updated. "
+                    "Look for NaN or huge values in the batch, or lower the learning rate"
+                )
 
     def represent(self, batch: Any) -> Tensor:
         """Z; a ValueError if the trunk has parameters but Z does not depend on them."""
@@ -393,25 +411,6 @@ def is_optimizers(name: str) -> bool:
     return name == "all" or name.startswith(("trunk", "head of "))
 
 
-def require_finite(values: Array, names: Sequence[str], what: str = "loss") -> None:
-    """Raise a FloatingPointError that names the task whose loss (or other number) is NaN or infinite.
-
-    Only on the host: looking at a number on a GPU would make every step wait for it. There `StepReport.losses`
-    looks, when it is read.
-    """
-    if not isinstance(values, np.ndarray):
-        return
-    numbers = values.tolist()
-    if math.isfinite(sum(numbers)):
-        return
-    for name, number in zip(names, numbers, strict=True):
-        if not math.isfinite(number):
-            raise FloatingPointError(
-                f"task {name!r}: its {what} is {number}; nothing was updated. "
-                "Look for NaN or huge values in the batch, or lower the learning rate"
-            )
-
-
 def require_finite_gradient(gradient: Array) -> None:
     """Raise a FloatingPointError if a flat gradient on the host holds a NaN or an infinity."""
     if not isinstance(gradient, np.ndarray):
@@ -441,14 +440,14 @@ class _Run(BeforeForward):
             raise ValueError("a training step needs gradients, but this is a no_grad block: call it outside")
         step.model.check_whole()
         super().__init__(step.model)
-        self.step, self.done = step, list[Update]()
+        self.step = step
+        self.done: list[Update] = []
         self.names = list(step.memory)
         self.vector: Array | None = None
-        self.parts = {
-            name: kept(part)
-            for name, part in step.memory.items()
-            if not isinstance(part, RULE_MEMORIES) and not is_optimizers(name)
-        }
+        self.parts: dict[str, Any] = {}
+        for name, part in step.memory.items():
+            if type(part) not in RULE_MEMORIES and not is_optimizers(name):
+                self.parts[name] = kept(part)
         step._run = self
 
     def updates(self, x: Any, targets: Any) -> Updates:

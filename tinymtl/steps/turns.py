@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymtl.backend import array_module
 from tinymtl.nn.functional import filled
-from tinymtl.steps.step import Step, Update, Updates, head_memory, require_finite, require_finite_gradient
+from tinymtl.steps.step import Step, Update, Updates, head_memory, require_finite_gradient
 
 
 class Turns(Step):
@@ -42,36 +42,37 @@ class Turns(Step):
         """For each group in turn: forward, gradient, update."""
         model, trunk = self.model, self.model.layout.trunk
         for whole in self.groups():
-            owners = {owner: [k for k in tasks if k in self.group] for owner, tasks in self.owners(whole).items()}
-            owners = {owner: tasks for owner, tasks in owners.items() if tasks}  # the others have no label here
-            if not owners:
-                continue
+            owners = self.owners(whole)
+            if len(self.group) < len(model.tasks):  # the others have no label here
+                owners = {owner: [k for k in tasks if k in self.group] for owner, tasks in owners.items()}
+                owners = {owner: tasks for owner, tasks in owners.items() if tasks}
+                if not owners:
+                    continue
             group = [k for tasks in owners.values() for k in tasks]
             now = Update(group=group)
             now.Z = Z = self.represent(batch)
             L = [model.losses(Z, batch, tasks) for tasks in owners.values()]
             xp = array_module(L[0].data)
             now.losses = L[0].data if len(L) == 1 else xp.concatenate([loss.data for loss in L])
-            require_finite(now.losses, [model.task_names[k] for k in now.group])
+            self.require_finite(now.losses, group=group)
             yield "forward", now
 
             weight = 1 / len(group) if self.reduction == "mean" else 1.0
-            now.weights = filled(np, len(now.group), weight, np.float64)
+            now.weights = filled(np, len(group), weight, np.float64)
             turn = []  # of each owner, the trunk's and its heads': memory's name, part of the vector, gradient
             for (owner, tasks), loss in zip(owners.items(), L, strict=True):
                 found = model.sweep(loss, filled(xp, loss.size, weight, loss.dtype))
                 moves = [(f"trunk of {owner}" if owner else "trunk", trunk, model.flatten_trunk(found))]
                 moves += [(head_memory(model, k), model.layout.heads[k], model.flatten_head(found, k)) for k in tasks]
-                for _, _, gradient in moves:
-                    require_finite_gradient(gradient)
+                for _, _, part in moves:
+                    require_finite_gradient(part)
                 turn.append(moves)
             gradients = [moves[0][2] for moves in turn]
             now.v = gradients[0] if len(gradients) == 1 else xp.stack(gradients).sum(axis=0)
             yield "gradient", now
 
             # all gradients were taken at the same θ: if there are several owners, their updates add up
-            turn = [[move for move in moves if move[2].size] for moves in turn]
             for moves in turn:
                 self.move(*moves)
-            now.memory = [memory for moves in turn for memory, _, _ in moves]
+            now.memory = [memory for moves in turn for memory, _, part in moves if part.size]
             yield "update", now

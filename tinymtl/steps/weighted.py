@@ -15,7 +15,7 @@ from tinymtl.nn.heads import TaskGradients
 from tinymtl.nn.layout import flatten, joined
 from tinymtl.nn.shared_bottom import SharedBottom
 from tinymtl.optim import Optimizer
-from tinymtl.steps.step import Step, Update, Updates, require_finite, require_finite_gradient
+from tinymtl.steps.step import Step, Update, Updates, require_finite_gradient
 
 
 class GradientWeighted(Step):
@@ -116,17 +116,17 @@ class GradientWeighted(Step):
 
         A second one, if the inner products are too small or too large for float32, for those formed in float64.
         """
-        names, gram = self.names, g.gram()
+        gram = g.gram()
         if isinstance(gram, np.ndarray):
             G, L = gram, L.astype(np.float64)
         else:
             both = to_host(array_module(gram).concatenate([gram, L[:, None]], axis=1))
             G, L = both[:, :-1], both[:, -1].astype(np.float64)
-        require_finite(L, names)
+        self.require_finite(L)
         if G.dtype != np.float64 and not is_exact(G):
             G = to_host(g.gram(np.float64))
         G = G.astype(np.float64)
-        require_finite(G.diagonal(), names, "squared gradient norm")
+        self.require_finite(G.diagonal(), "squared gradient norm")
         return G, L
 
     def _solve(self, G: Array, L: Array) -> tuple[Any, Array]:
@@ -136,7 +136,7 @@ class GradientWeighted(Step):
         w = np.asarray(found if solution is None else solution.weights, dtype=np.float64)
         if w.shape != L.shape:
             raise ValueError(f"weigh must return {len(L)} weights, one per task in self.group; it returned {w.shape}")
-        require_finite(w, self.names, "weight")
+        self.require_finite(w, "weight")
         return solution, w
 
     def _per_head_parameter(self, w: Array, group: Sequence[int], gradient: Array) -> Array:
@@ -198,7 +198,7 @@ class LossWeighted(Step):
     ):
         super().__init__(model, optimizer)
         self._copies |= type(self).learn is not LossWeighted.learn
-        self._seed: tuple[bytes, Array] | None = None
+        self._seed: tuple[Any, Array] | None = None
         if weigh is not None:
             self.weigh = weigh  # type: ignore[method-assign,assignment]
 
@@ -223,7 +223,7 @@ class LossWeighted(Step):
         L = model.losses(now.Z, batch)
         now.losses = L.data
         seen = to_host(L.data).astype(np.float64) if self.on_host else L.data
-        require_finite(seen, self.names)
+        self.require_finite(seen)
         yield "forward", now
 
         now.weights = w = self.weigh(seen)
@@ -243,10 +243,10 @@ class LossWeighted(Step):
             w = w if array_module(w) is not np else np.asarray(w)
         if w.shape != L.shape:
             raise ValueError(f"weigh must return {len(L)} weights, one per task in self.group; it returned {w.shape}")
-        require_finite(w, self.names, "weight")
-        if type(w) is type(L) and w.dtype == L.dtype:
-            return w
-        key = w.tobytes()
-        if self._seed is None or self._seed[0] != key or type(self._seed[1]) is not type(L):
-            self._seed = key, array_module(L).asarray(w.astype(L.dtype))
+        if type(w) is not np.ndarray:
+            return w.astype(L.dtype)
+        key = w.tobytes(), type(L), L.dtype
+        if self._seed is None or self._seed[0] != key:
+            self.require_finite(w, "weight")
+            self._seed = key, array_module(L).asarray(w, dtype=L.dtype)
         return self._seed[1]
