@@ -140,7 +140,7 @@ def test_SLAW_is_a_window(offset):
     m, q = L[:20].mean(axis=0), (L[:20] ** 2).mean(axis=0)
     for each in L[20:]:
         m, q = 0.95 * m + 0.05 * each, 0.95 * q + 0.05 * each**2
-    close(step.memory["variance"], q - m**2, 1e-9 if offset == 0 else 1e-6)
+    close(step.memory["seen"][2], q - m**2, 1e-9 if offset == 0 else 1e-6)
 
 
 def closed_loop(J, steps, first=None, lr=1e-3):
@@ -234,11 +234,12 @@ def test_FAMO_sees_the_losses_after_its_step():
     """In whole steps: δ is the fall of this batch's log losses; its unit counts neither for ξ nor for the direction."""
     states = []
     for unit in (1.0, 1000.0):
-        model = tm.problems.Quadratics([1.0, unit], [[0.0, 0.0], [3.0, 1.0]], start=[1.0, 2.0])
+        model = tm.problems.Quadratics([1.0, unit], [[0.0, 0.0], [3.0, 1.0]], start=[1.0, 4.0])
         step = tm.FAMO(model, tm.SGD(0.1 if unit == 1 else 0.0), gamma=0.0)
         before, report = model.losses().data, step()
         assert (report.trunk_forwards, report.trunk_backwards) == (2, 1)
         delta = np.log(before) - np.log(model.losses().data)
+        assert unit > 1 or abs(delta[0] - delta[1]) > 0.01
         close(step.memory["xi"], -0.025 * 0.5 * (delta - delta.mean()), 1e-15)
         states.append(report.weights * [1, unit])
     close(states[1] / states[1].sum(), states[0] / states[0].sum(), 1e-12)
@@ -359,6 +360,8 @@ def test_STCH_with_weights_an_ideal_and_units():
     softmax = np.exp([0.2 * 1, 0.8 * 5]) / np.exp([0.2 * 1, 0.8 * 5]).sum()
     found = weights(tm.STCH, TWO, mu=1.0, weights=[1, 4], ideal={"loss 1": 1.0})
     close(found, np.array([0.2, 0.8]) * softmax, 1e-15)
+    assert made(tm.STCH, weights={"loss 1": 1, "loss 2": 4}).equivariant
+    assert not made(tm.STCH, weights=[1, 4]).equivariant  # they go by the tasks' places
     step = made(tm.STCH, scale="first", mu=0.25)
     close(step.weigh(TWO), [0.25 / 2, 0.25 / 5], 1e-15)
     taught(step, [TWO, [1, 4]])
@@ -370,8 +373,11 @@ def test_STCH_as_in_the_authors_code():
     """log(L/nadir) after a warm-up; at μ = 1 that is the direction of Σ Lₖ/nadirₖ."""
     step = made(tm.STCH, scale="log", mu=1.0)
     for epoch in range(5):
+        mean = np.array([8, 10] if epoch == 4 else [1, 1])
+        taught(step, [0.5 * mean])
         close(step.weigh(TWO), 1 / TWO, 0)
-        epochs(step, [8, 10] if epoch == 4 else [1, 1])
+        taught(step, [1.5 * mean])
+        step.end_epoch()
     L, nadir = TWO, np.array([8, 10])
     close(step.weigh(L), 2 / (L / nadir).sum() / nadir, 1e-15)
     epochs(step, [1, 1])
@@ -486,6 +492,13 @@ def test_GeN_keeps_nine_tenths():
     for _ in range(200):
         step()
     assert abs(step.memory["factor"] - 2) < 0.3 and abs(model.theta.data) < 1e-6
+
+
+def test_GeN_passes_on_where_an_epoch_ends():
+    step = made(tm.DWA)
+    step.learn(TWO, None)
+    tm.GeN(step).end_epoch()
+    close(step.memory["last epoch"], TWO, 0)
 
 
 def test_GeN_of_a_wrong_thing():
@@ -650,14 +663,13 @@ def test_what_is_kept_of_a_task_waits_for_its_labels(strategy, network, batch):
         close(report.weights[[0, 2]], smaller.weights, 1e-12)
     new = strategy(network(3), tm.SGD(0.1), **options)
     for name, value in new.memory.items():
-        if name != "all":
-            assert np.array_equal(step.memory[name][1], value[1], equal_nan=True), name
+        if name not in ("all", "epoch"):
+            assert np.array_equal(step.memory[name][..., 1], value[..., 1], equal_nan=True), name
             assert not np.array_equal(step.memory[name], value, equal_nan=True) or name in ("sum", "count"), name
-    known = {name: value[1].copy() for name, value in step.memory.items() if name != "all"}
+    known = {name: value[..., 1].copy() for name, value in step.memory.items() if name not in ("all", "epoch")}
     step(x, labels)
     step(x, gap)
-    after = {name: value[1] for name, value in step.memory.items() if name != "all"}
-    assert not known or any(not np.array_equal(known[name], after[name]) for name in known)
+    assert not known or any(not np.array_equal(known[name], step.memory[name][..., 1]) for name in known)
 
 
 def test_SLAW_gives_a_newcomer_the_weight_1(network, batch):
@@ -671,14 +683,14 @@ def test_SLAW_gives_a_newcomer_the_weight_1(network, batch):
 
 
 def test_DWA_waits_for_two_epochs_of_a_task():
-    step = epochs(made(tm.DWA, 3), (4, 3, 2), (2, 3, 2))
+    step = epochs(made(tm.DWA, 3), (4, 3, 1), (2, 3, 2))
     step.group = [0, 1]
     epochs(step, (1, 3))  # an epoch without loss 3
     step.group = [0, 1, 2]
-    r = np.array([1 / 2, 1, 1])
+    r = np.array([1 / 2, 1, 2])
     close(step.weigh(np.ones(3)), 3 * np.exp(r / 2) / np.exp(r / 2).sum(), 1e-15)
     close(step.memory["last epoch"], [1, 3, 2], 1e-15)
-    close(step.memory["epoch before"], [2, 3, 2], 1e-15)
+    close(step.memory["epoch before"], [2, 3, 1], 1e-15)
 
 
 def test_fixed_weights_are_the_averaged_step_s():

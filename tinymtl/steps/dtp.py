@@ -42,7 +42,7 @@ class DTP(LossWeighted):
     array([0.34657359, 0.01053605])
     """
 
-    on_host = True
+    on_host, learns_after = True, False
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class DWA(LossWeighted):
     (array([1., 1.]), array([1., 1.]))
     """
 
-    on_host = True
+    on_host, learns_after = True, False
 
     def __init__(self, model: SharedBottom, optimizer: Optimizer, temperature: float = 2.0):
         super().__init__(model, optimizer)

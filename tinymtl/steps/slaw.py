@@ -42,24 +42,24 @@ class SLAW(LossWeighted):
     (array([1., 1.]), array([1.8, 0.2]))
     """
 
-    on_host = True
+    on_host, learns_after = True, False
 
     def __init__(self, model: SharedBottom, optimizer: Optimizer, beta: float = 0.99, eps: float = 1e-5):
         super().__init__(model, optimizer)
         if not (0.0 <= beta < 1.0 and 0.0 < eps < np.inf):
             raise ValueError(f"beta is {beta} and eps is {eps}: give 0 ≤ beta < 1 and a positive eps")
         self.beta, self.eps = beta, eps
-        self.memory |= {name: np.zeros(len(model.tasks)) for name in ("count", "mean", "variance")}
+        self.memory["seen"] = np.zeros((3, len(model.tasks)))  # count, mean and variance of each loss
 
-    def _with(self, L: Array) -> tuple[Array, Array, Array]:
-        """Count, mean and variance of each loss once this one is among them."""
-        count, mean, variance = (self.memory[name][self.group] for name in ("count", "mean", "variance"))
-        rate = np.maximum(1.0 / (count + 1.0), 1.0 - self.beta)
-        away = L - mean
-        return count + 1.0, mean + rate * away, (1.0 - rate) * (variance + rate * away**2)
+    def _with(self, L: Array) -> Array:
+        """Count, mean and variance (3, K) once this minibatch's losses are among those seen."""
+        count, mean, variance = self.memory["seen"][:, self.group]
+        count = count + 1.0
+        rate, away = np.maximum(1.0 / count, 1.0 - self.beta), L - mean
+        return np.array([count, mean + rate * away, (1.0 - rate) * (variance + rate * away * away)])
 
     def weigh(self, L: Array) -> Array:
-        """K·σₖ⁻¹ / Σ σⱼ⁻¹, this minibatch's losses among those counted."""
+        """K·σₖ⁻¹ / Σ σⱼ⁻¹."""
         count, _, variance = self._with(L)
         w, known = np.ones(len(L)), count > 1.0
         if known.any():
@@ -68,6 +68,5 @@ class SLAW(LossWeighted):
         return w
 
     def learn(self, L: Array, w: Array) -> None:
-        """This minibatch's losses are kept."""
-        for name, value in zip(("count", "mean", "variance"), self._with(L), strict=True):
-            self.memory[name][self.group] = value
+        """Mean and variance go on."""
+        self.memory["seen"][:, self.group] = self._with(L)

@@ -49,7 +49,7 @@ class STCH(LossWeighted):
     array([0.40878724, 0.09121276])
     """
 
-    on_host = True
+    on_host, learns_after = True, False
 
     def __init__(
         self,
@@ -63,52 +63,38 @@ class STCH(LossWeighted):
         super().__init__(model, optimizer)
         if not 0.0 < mu < np.inf:
             raise ValueError(f"mu is {mu}: give a positive number, such as 0.1")
-        self.mu, self.scale, K = mu, choose("scale", scale, ("none", "first", "log")), len(model.tasks)
+        self.mu, self.scale = mu, choose("scale", scale, ("none", "first", "log"))
         if scale == "log" and (weights is not None or ideal is not None):
             raise ValueError("scale='log' is the authors' code, which has neither weights nor ideal")
         hoped = {choose("task in ideal", name, model.task_names): float(z) for name, z in (ideal or {}).items()}
         self.weights = read_weights(model, weights)
         self.ideal = np.array([hoped.get(name, 0.0) for name in model.task_names])
         self.equivariant = weights is None or isinstance(weights, Mapping)
-        if scale == "first":
-            self.memory["first losses"] = np.full(K, np.nan)
-        if scale == "log":
-            self.memory |= {"epoch": 1, "sum": np.zeros(K), "count": np.zeros(K)}
+        self.memory |= {"epoch": 1, "sum": np.zeros(len(model.tasks)), "count": np.zeros(len(model.tasks))}
 
     def weigh(self, L: Array) -> Array:
         """The gradient of the smooth maximum in L."""
-        group = self.group
+        group, K = self.group, len(L)
+        total, count = (self.memory[name][group] for name in ("sum", "count"))
+        unit = np.where(count > 0, total, L) / np.maximum(count, 1.0) if self.scale != "none" else np.ones(K)
+        if self.scale == "first":
+            require_positive(unit, self.names, "STCH with scale='first' divides by each first loss")
         if self.scale == "log":
-            return self._of_logarithms(L)
-        lam = self.weights[group]
-        lam = lam / (lam.sum() or 1.0)
-        unit = self._first(L) if self.scale == "first" else np.ones(len(L))
+            require_positive(L, self.names, "STCH with scale='log' takes the logarithm of each loss")
+            return 1.0 / L if self.memory["epoch"] <= WARM_UP else K * softmax(np.log(L / unit) / self.mu) / L
+        lam = self.weights[group] / (self.weights[group].sum() or 1.0)
         w: Array = lam / unit * softmax(lam * (L / unit - self.ideal[group]) / self.mu)
         return w
 
-    def _of_logarithms(self, L: Array) -> Array:
-        require_positive(L, self.names, "STCH with scale='log' takes the logarithm of each loss")
-        if self.memory["epoch"] <= WARM_UP:
-            return 1.0 / L
-        total, count = (self.memory[name][self.group] for name in ("sum", "count"))
-        nadir = np.where(count > 0, total, L) / np.maximum(count, 1.0)
-        return len(L) * softmax(np.log(L / nadir) / self.mu) / L
-
-    def _first(self, L: Array) -> Array:
-        first = self.memory["first losses"][self.group]
-        first = np.where(np.isnan(first), L, first)
-        require_positive(first, self.names, "STCH with scale='first' divides by each first loss")
-        return first
-
     def learn(self, L: Array, w: Array) -> None:
-        """The first losses, or the nadir."""
-        if self.scale == "first":
-            self.memory["first losses"][self.group] = self._first(L)
-        elif self.scale == "log" and self.memory["epoch"] == WARM_UP:
-            self.memory["sum"][self.group] += L
-            self.memory["count"][self.group] += 1
+        """The unit of each loss: the first one, or the mean over the warm-up's last epoch."""
+        if self.scale == "none":
+            return
+        group, count = self.group, self.memory["count"]
+        counts = count[group] == 0 if self.scale == "first" else self.memory["epoch"] == WARM_UP
+        self.memory["sum"][group] += counts * L
+        count[group] += counts
 
     def end_epoch(self) -> None:
         """The warm-up goes on."""
-        if self.scale == "log":
-            self.memory["epoch"] += 1
+        self.memory["epoch"] += 1

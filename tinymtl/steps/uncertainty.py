@@ -44,7 +44,7 @@ class UncertaintyWeighting(LossWeighted):
     (array([0.5, 0.5]), array([0.0875 , 0.04375]))
     """
 
-    on_host = True
+    on_host, learns_after = True, False
     factor = 1.0  # of the whole sum
 
     def __init__(

@@ -192,12 +192,15 @@ class LossWeighted(Step):
 
     #: Whether `weigh` and `learn` get the losses in float64 on the host; on a GPU the step then waits for them, once.
     on_host = False
+    #: Whether `learn` is called after the update, to look at the model, or just before it: then nothing can fail once
+    #: the parameters have moved, and no copies are made to go back to.
+    learns_after = True
 
     def __init__(
         self, model: SharedBottom, optimizer: Optimizer, weigh: Callable[[Array], Array] | None = None
     ):
         super().__init__(model, optimizer)
-        self._copies |= type(self).learn is not LossWeighted.learn
+        self._copies |= self.learns_after and type(self).learn is not LossWeighted.learn
         self._seed: tuple[Any, Array] | None = None
         if weigh is not None:
             self.weigh = weigh  # type: ignore[method-assign,assignment]
@@ -210,7 +213,7 @@ class LossWeighted(Step):
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs: write weigh(self, L)")
 
     def learn(self, L: Array, w: Array) -> None:
-        """What the strategy learns from a minibatch: called after the update, never for a batch that was refused.
+        """What the strategy learns from a minibatch: called with the update, never for a batch that was refused.
 
         L and w are those of the tasks in `self.group`: what is kept of other tasks stays as it is.
         """
@@ -232,8 +235,11 @@ class LossWeighted(Step):
         now.v = gradient[model.layout.trunk]
         yield "gradient", now
 
+        if not self.learns_after:
+            self.learn(seen, w)
         self.move_all(gradient, now.group)
-        self.learn(seen, w)
+        if self.learns_after:
+            self.learn(seen, w)
         now.memory = ["all"]
         yield "update", now
 
