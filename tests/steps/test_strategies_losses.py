@@ -591,6 +591,17 @@ def test_a_loss_without_an_answer_is_refused(strategy, options, sentence):
     assert {key: value.tobytes() for key, value in step.state().items()} == before
 
 
+@pytest.mark.parametrize("strategy", EVERY)
+def test_nothing_is_learned_if_the_optimizer_refuses(strategy):
+    """Some learn just before the update: they go back as well."""
+    step = strategy(problem(J0), tm.SGD(lr=lambda t: 0.1 if t < 3 else np.nan))
+    step(), step()
+    before = {key: value.tobytes() for key, value in step.state().items()}
+    with pytest.raises(ValueError, match="the learning rate of update 3"):
+        step()
+    assert {key: value.tobytes() for key, value in step.state().items()} == before
+
+
 def test_what_does_not_divide_by_a_loss_takes_one_of_0():
     for strategy in (tm.UncertaintyWeighting, tm.SLAW, tm.DWA, tm.DTP, tm.RLW, tm.STCH):
         model = tm.problems.Quadratics([1.0, 1.0], [[1.0], [0.0]], start=[0.0])
