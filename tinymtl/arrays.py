@@ -8,6 +8,7 @@ libraries is imported here: a table is known by its methods.
 from __future__ import annotations
 
 import decimal
+import math
 import numbers
 from typing import Any
 
@@ -175,10 +176,12 @@ def without_gaps(array: Array) -> tuple[Array, Array | None]:
     """
     if array.dtype.kind != "f" or not isinstance(array, np.ndarray) or not array.size:
         return array, None
-    smallest = array.min()  # NaN if any value is; half the cost of a look at each
-    if smallest == smallest:
+    flat = array.ravel(order="K")
+    if math.isfinite(np.vdot(flat, flat)):  # NaN if any value is; a tenth of the cost of a look at each
         return array, None
     present = ~np.isnan(array)
+    if present.all():  # infinite, or too large to be squared
+        return array, None
     return np.where(present, array, array.dtype.type(0)), present
 
 

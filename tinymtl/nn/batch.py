@@ -68,7 +68,7 @@ def read_batch(
                 f"targets are a dict {{task: array}} or one array (N, {len(names)}) with a column per task; "
                 f"got an array of shape {matrix.shape}"
             )
-        each = [matrix[:, k] for k in range(len(names))]
+        each = list(matrix.T)
         if len(matrix) != rows:
             raise ValueError(f"task {names[0]!r}: targets of shape {each[0].shape} for a batch of {rows} rows")
     else:
@@ -87,7 +87,7 @@ def read_batch(
         matrix = None
     if matrix is None and stacked:
         matrix = array_module(each[0]).concatenate([column.reshape(rows, 1) for column in each], axis=1)
-        each = [matrix[:, k] for k in range(len(names))]
+        each = list(matrix.T)
     return _with_weights(Batch(x, each, matrix), like)
 
 

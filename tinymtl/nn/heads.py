@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from operator import attrgetter, is_
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,8 @@ from tinymtl.nn.layers import Linear, Sequential
 from tinymtl.nn.layout import Layout, flatten, joined
 from tinymtl.nn.losses import PER_TASK, binary_cross_entropy_with_logits, loss_of_labelled
 from tinymtl.nn.module import output_of
+
+WEIGHT, BIAS = attrgetter("weight"), attrgetter("bias")
 
 
 class TaskGradients(Protocol):
@@ -185,14 +189,19 @@ class StackedHeads:
         self.rows.tick = 0  # their memory is its own
         self.leaves = frozenset([self.rows])
         heads = [_linear(task) for task in tasks]
-        self._made_with = [(task, head, head.weight, head.bias) for task, head in zip(tasks, heads, strict=True)]
+        self._made_with = (list(tasks), heads, [head.weight for head in heads], [head.bias for head in heads])
         self._index: dict[tuple[int, ...], Array] = {}
 
     def check_whole(self) -> None:
         """Raise a ValueError if a task or its head's parameters were exchanged since the heads were stacked."""
-        for task, (made_with, head, weight, bias) in zip(self.tasks, self._made_with, strict=True):
-            if task is not made_with or head.weight is not weight or head.bias is not bias:
-                raise ValueError(f"the task {made_with.name!r} or its head was exchanged: make the model anew")
+        tasks, heads, weights, biases = self._made_with
+        whole = all(map(is_, self.tasks, tasks)) and len(self.tasks) == len(tasks)
+        if whole and all(map(is_, map(WEIGHT, heads), weights)) and all(map(is_, map(BIAS, heads), biases)):
+            return
+        for task, now, head, weight, bias in zip_longest(tasks, self.tasks, heads, weights, biases):
+            if task is not now or head.weight is not weight or head.bias is not bias:
+                name = getattr(task or now, "name", now)
+                raise ValueError(f"the task {name!r} or its head was exchanged: make the model anew")
 
     def _edges(self, k: int) -> list[tuple[Tensor, Callable[[Array], Array]]]:
         weight, bias = self.layout.head_parameters[k]

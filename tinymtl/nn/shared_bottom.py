@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -271,14 +272,14 @@ class SharedBottom:
 
         Raises a ValueError if one was exchanged since the model was made, or belongs to another model now.
         """
-        layout, trained = self.layout, True
-        for parameter in layout.parameters:
-            trained = trained and parameter.requires_grad
-            if parameter.owner is not layout:
-                raise ValueError(
-                    f"the parameter {self._path_of(parameter)} belongs to another SharedBottom by now: "
-                    "train that one, or give each model modules of its own"
-                )
+        layout, parameters = self.layout, self.layout.parameters
+        trained = all(map(attrgetter("requires_grad"), parameters))
+        if list(map(attrgetter("owner"), parameters)).count(layout) < len(parameters):
+            lost = next(parameter for parameter in parameters if parameter.owner is not layout)
+            raise ValueError(
+                f"the parameter {self._path_of(lost)} belongs to another SharedBottom by now: "
+                "train that one, or give each model modules of its own"
+            )
         self.heads.check_whole()
         #: Where parameters stand that require no gradient: no step touches them.
         self.frozen = [] if trained else layout.frozen()
