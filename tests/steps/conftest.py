@@ -77,7 +77,20 @@ STRATEGIES = [
     Strategy("grouped, shared", _grouped(moments="shared"), lambda K: (_groups(K), _groups(K))),
     Strategy("grouped, each step", _grouped(redraw="step"), lambda K: (_groups(K), K)),
     Strategy("grouped, each step, shared", _grouped(redraw="step", moments="shared"), lambda K: (_groups(K),) * 2),
+    Strategy("IMTL-L", lambda m, o: tm.IMTLL(m, o, start=-0.5, lr=0.1), lambda K: (1, 1)),
+    Strategy("SLAW, short", lambda m, o: tm.SLAW(m, o, beta=0.5), lambda K: (1, 1)),
+    Strategy("FAMO, adam", lambda m, o: tm.FAMO(m, o, rule="adam"), lambda K: (2, 1)),
+    Strategy("DTP, gamma", lambda m, o: tm.DTP(m, o, gamma=2.0, rate=0.5), lambda K: (1, 1)),
+    Strategy("RLW, dirichlet", lambda m, o: tm.RLW(m, o, "dirichlet", rng=3), lambda K: (1, 1)),
+    Strategy("STCH, first", lambda m, o: tm.STCH(m, o, scale="first"), lambda K: (1, 1)),
+    Strategy("STCH, log", lambda m, o: tm.STCH(m, o, 1.0, scale="log"), lambda K: (1, 1)),
 ]
+
+
+def reads(step):
+    """How often a step waits for a GPU: for the Gram matrix, or for losses that it weighs by; FAMO for those after."""
+    weighs = isinstance(step, tm.GradientWeighted) or getattr(step, "on_host", False)
+    return weighs + isinstance(step, tm.FAMO)
 
 
 @pytest.fixture(params=STRATEGIES, ids=lambda strategy: strategy.name)

@@ -8,7 +8,7 @@ import pytest
 
 import tinymtl as tm
 from tests.gpu.conftest import cupy, on_host  # noqa: F401  (the fake device)
-from tests.steps.conftest import CLASSES, FEATURES, ROWS, STRATEGIES, WIDTH, batch
+from tests.steps.conftest import CLASSES, FEATURES, ROWS, STRATEGIES, WIDTH, batch, reads
 from tinymtl import fake_cupy
 from tinymtl.nn import evaluating, is_training, training
 
@@ -52,9 +52,10 @@ def everything(step):
 def test_every_forward_of_the_trunk_moves_the_running_values_once(strategy):
     x, y = batch(K)
     model = normed()
-    report = strategy(model, tm.SGD(0.0))(x, y)  # nothing is learned: every forward sees the same batch
+    step = strategy(model, tm.SGD(0.0))
+    report = step(x, y)  # nothing is learned: every forward sees the same batch
     norm = model.trunk.layers[0]
-    kept = 0.9**report.trunk_forwards
+    kept = 0.9 ** (report.trunk_forwards - isinstance(step, tm.FAMO))  # whose second forward leaves no trace
     np.testing.assert_allclose(norm.running_mean.data, (1 - kept) * x.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(norm.running_var.data, kept + (1 - kept) * x.var(axis=0, ddof=1), rtol=1e-12)
     for task in model.tasks:  # each head is run once
@@ -310,7 +311,7 @@ def test_on_the_device(cupy, strategy):  # noqa: F811
     on_cpu(x, y)
     fake_cupy.tally.reset()
     on_gpu(x_there, y_there)
-    assert fake_cupy.tally.reads == ("MGDA" in strategy.name)  # the Gram matrix, and else nothing
+    assert fake_cupy.tally.reads == reads(on_gpu)
     for name, values in here.state().items():
         np.testing.assert_allclose(there.state()[name], values, rtol=1e-9, atol=1e-11)
     before = there.state()
