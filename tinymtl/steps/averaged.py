@@ -18,7 +18,8 @@ class Averaged(LossWeighted):
     """One forward, one backward of the mean loss, one update: linear scalarisation.
 
     With weights w the loss is Σ wₖLₖ / Σ wₖ. Pascal et al. (2021, arXiv 2109.11678) compare against this; their
-    code adds the losses instead, which is `reduction="sum"`: Σ wₖLₖ. Cost: one trunk forward, one trunk backward.
+    code adds the losses instead, which is `reduction="sum"`: Σ wₖLₖ. For random weights see `RLW`.
+    Cost: one trunk forward, one trunk backward.
 
     Parameters
     ----------

@@ -33,6 +33,11 @@ class RandomGrouped(Turns):
     sum (`reduction="sum"`). Group size K is the averaged step and group size 1 the alternating one, bit for bit.
     Cost: ⌈K/s⌉ trunk forwards and backwards, and K head passes.
 
+    One group of all K tasks with `moments="per-task", reduction="sum"` and Adam is AdaTask (Yang et al. 2023, arXiv
+    2211.15055), which `tm.STRATEGIES["adatask"]` makes: each task moves each coordinate by up to lr, so that tasks
+    vote, whatever their gradients' sizes are. Its first step counts signs: with two tasks no loss rises, with three
+    one may.
+
     Parameters
     ----------
     model : SharedBottom or an analytic problem
