@@ -101,6 +101,7 @@ def torch_side(heads: str) -> Side:
     def step() -> None:
         adam.zero_grad()
         z = relu(linear(relu(linear(x, w1.T, b1)), w2.T, b2))
+        loss: Any
         if heads == "stacked":
             loss = cross_entropy(linear(z, v.T, c).view(ROWS * TASKS, CLASSES), targets.view(-1))
         else:

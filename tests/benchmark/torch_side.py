@@ -184,7 +184,7 @@ class TorchNetwork:
                 losses = torch.stack([self._loss(k, copies[k]) for k in self.tasks])
                 found = grad(losses.sum(), copies + heads)
                 rows = torch.stack(found[:count]).reshape(count, -1)
-                at_heads = found[count:]
+                at_heads = list(found[count:])
             at_trunk = grad(z, self.trunk, (self._weights(rows) @ rows).reshape(z.shape))
             update([*at_trunk, *at_heads])
             return losses

@@ -42,8 +42,9 @@ def quadratic_step(workload: Workload, strategy: str) -> tuple[Step, Callable[[]
             losses.append(0.5 * (away @ (curvature @ away)))
         backward(losses)
         jac_to_grad([theta], combine)
+        gradient: Any = theta.grad
         with torch.no_grad():
-            theta.sub_(theta.grad, alpha=LEARNING_RATE["plain"])
+            theta.sub_(gradient, alpha=LEARNING_RATE["plain"])
         return losses
 
     return step, lambda: [theta.detach().numpy()]
