@@ -268,6 +268,9 @@ class Step:
         if self.model.frozen or still:
             self._move_but([*self.model.frozen, *still], moves)
             return
+        if len(moves) == 1:
+            self._update(self.optimizer, *moves[0])
+            return
         rule, gradients = clipped_together(self.optimizer, [gradient for _, _, gradient in moves])
         for (memory, part, _), gradient in zip(moves, gradients, strict=True):
             self._update(rule, memory, part, gradient)
