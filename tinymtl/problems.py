@@ -66,7 +66,7 @@ class AnalyticProblem(SharedBottom):
             for k, (head, loss) in enumerate(zip(heads, losses, strict=True))
         ]
         super().__init__(trunk, tasks)
-        self._batch = Batch(None, [None] * len(self.tasks))
+        self._batch = Batch(None, [None] * len(self.tasks), list(range(len(self.tasks))))
 
     def read(self, x: Any, targets: Any) -> Batch:
         """An analytic problem has no data: x and targets are None."""

@@ -27,6 +27,7 @@ class Batch:
 
     x: Any
     targets: Sequence[Any]
+    group: list[int]  # the tasks that have a label in this batch, in order
     matrix: Array | None = None
     weights: Sequence[Array | None] | None = None  # per task, of its targets' shape; None: all are labelled
     weight_matrix: Array | None = None  # the same beside `matrix`
@@ -35,13 +36,6 @@ class Batch:
     def weights_of(self, k: int) -> Array | None:
         """The weights of task k's targets; None if all its rows are labelled."""
         return None if self.weights is None else self.weights[k]
-
-    @property
-    def group(self) -> list[int]:
-        """The tasks that have a label in this batch, in order."""
-        if self.labelled is None:
-            return list(range(len(self.targets)))
-        return [k for k, count in enumerate(self.labelled) if count]
 
 
 def read_batch(
@@ -88,7 +82,7 @@ def read_batch(
     if matrix is None and stacked:
         matrix = array_module(each[0]).concatenate([column.reshape(rows, 1) for column in each], axis=1)
         each = list(matrix.T)
-    return _with_weights(Batch(x, each, matrix), like)
+    return _with_weights(Batch(x, each, list(range(len(names))), matrix), like)
 
 
 def _with_weights(batch: Batch, like: Array) -> Batch:
@@ -109,7 +103,7 @@ def _with_weights(batch: Batch, like: Array) -> Batch:
         labelled = [len(target) if there is None else _rows_in(there) for target, there in pairs]
     if not any(labelled):
         raise ValueError("no task has a label in this batch: leave its rows out")
-    batch.labelled = labelled
+    batch.labelled, batch.group = labelled, [k for k, count in enumerate(labelled) if count]
     return batch
 
 

@@ -122,10 +122,10 @@ class GradientWeighted(Step):
         else:
             both = to_host(array_module(gram).concatenate([gram, L[:, None]], axis=1))
             G, L = both[:, :-1], both[:, -1].astype(np.float64)
-        self.require_finite(L)
         if G.dtype != np.float64 and not is_exact(G):
             G = to_host(g.gram(np.float64))
         G = G.astype(np.float64)
+        self.require_finite(L)
         self.require_finite(G.diagonal(), "squared gradient norm")
         return G, L
 
