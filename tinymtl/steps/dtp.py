@@ -14,7 +14,7 @@ from tinymtl.steps.weighted import LossWeighted
 
 
 class DTP(LossWeighted):
-    """A task that goes badly comes first: the focal loss of how well each task does (section 3.2 of the paper).
+    """A task that goes badly comes first: the focal loss of how well each task does.
 
     wₖ = −(1 − κₖ)^γ log κₖ, with κₖ in (0, 1] a running mean of a performance indicator, such as accuracy. A solved
     task, κ = 1, has the weight 0: if it is forgotten it comes back only once it has failed. κ → 0 has no bound. The

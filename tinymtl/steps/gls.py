@@ -10,7 +10,7 @@ from tinymtl.steps.weighted import LossWeighted
 
 
 class GLS(LossWeighted):
-    """One step on the geometric mean (Π Lₖ)^(1/K) (equation 2 of 1904.08492).
+    """One step on the geometric mean (Π Lₖ)^(1/K).
 
     wₖ = GLS/(K·Lₖ), so that every wₖLₖ is the same. The direction is that of Σ log Lₖ: it does not change if a loss is
     multiplied by a number, though the length does. It is where `UncertaintyWeighting` arrives. Nothing keeps a loss

@@ -13,7 +13,7 @@ from tinymtl.steps.weighted import LossWeighted
 
 
 class RLW(LossWeighted):
-    """New random weights for every minibatch, which add up to 1 (section 3 of 2111.10603).
+    """New random weights for every minibatch, which add up to 1.
 
     w = softmax of K normal numbers, or a draw from the flat Dirichlet distribution. On average it is the averaged step,
     with noise: for two tasks a weight has variance 0.0684, or 1/12. What a study should compare with: a method that

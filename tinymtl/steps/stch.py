@@ -18,7 +18,7 @@ WARM_UP = 5  # epochs of the authors' code: the last one's mean losses are its n
 
 
 class STCH(LossWeighted):
-    """One step on a smooth maximum of the losses, μ log Σ exp(λₖ(Lₖ − zₖ)/μ) (equation 5 of 2402.19078).
+    """One step on a smooth maximum of the losses, μ log Σ exp(λₖ(Lₖ − zₖ)/μ).
 
     wₖ = λₖ·softmax(λ(L − z)/μ)ₖ. μ → 0 trains the worst loss alone (Tchebycheff), μ → ∞ the sum of λₖLₖ. All weights
     are positive: a stationary point is Pareto-stationary, and unlike with a fixed sum every Pareto point is one for
