@@ -163,6 +163,8 @@ RELATIONS: Relations = (
 NUMBER_RELATIONS: Relations = (
     *(pair for pair in RELATIONS if "number is" not in pair[0]),
     ("this is the right number upside down: 1 divided by it", lambda e: 1 / e if (e != 0).all() else e),
+    ("the digits are right, but the decimal point is not", lambda e: 10 * e),
+    ("the digits are right, but the decimal point is not", lambda e: e / 10),
     ("this is in per cent: give the number itself", lambda e: 100 * e if (np.abs(e) <= 1).all() else e),
     ("this is the square of what is asked for", lambda e: e**2 if (e != np.round(e)).any() else e),
     ("this is the root of what is asked for", lambda e: e**0.5 if (e != np.round(e)).any() and (e >= 0).all() else e),

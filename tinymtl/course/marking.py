@@ -318,8 +318,9 @@ class _Answers:
         if alike == [True, False] and len({(one.error, one.calls) for one in self.given}) == 1:
             return "the same answer comes back whatever the arguments are"
         pairs = [] if self._discrete() else self._pairs()
-        if pairs and not any(one.any() for one, _ in pairs):
-            return "every number is 0"
+        for same in (0, 1):
+            if pairs and all((one == same).all() for one, _ in pairs):
+                return f"every number is {same}"
         near = pairs and all(close(one, two, 1e-2, self.part.exact) for one, two in pairs)
         return "near, but not right: the numbers are off by less than 1 % of the largest" if near else ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinymtl.course.answers import weights
-from tinymtl.course.comparing import close
+from tinymtl.course.comparing import close, numbers
 from tinymtl.course.question import WRONG, Case, Remote, Reply, Rng, fixed
 from tinymtl.course.topic import questions
 from tinymtl.hull import min_norm
@@ -44,6 +44,16 @@ def _linear_heads(*sizes: tuple[int, int, int, int]) -> Callable[[Rng], list[Cas
 def ub_weights(gradients: Array) -> Array:
     """The min-norm weights of the tasks' gradients, each flattened over samples and width, (K,)."""
     return min_norm(gradients.reshape(len(gradients), -1)).weights
+
+
+def _whole_weights(case: Case, reply: Reply, right: Reply) -> str:
+    """Compared with the reference's; two numbers that do not add up to 1 are no weights at all."""
+    if close(reply.value, right.value):
+        return ""
+    given = numbers(reply.value)
+    if given is None or given.size != 2 or not np.isfinite(given).all() or abs(given.sum() - 1) <= 1e-6:
+        return WRONG
+    return "the weights do not add up to 1"
 
 
 def _generic(rng: Rng) -> list[Case]:

@@ -16,9 +16,14 @@ Shape = list[int] | tuple[int, ...]
 
 def unbroadcast(gradient: Array, shape: Shape) -> Array:
     """`gradient` summed over the axes that broadcasting made from `shape`."""
-    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    return _over(gradient, shape, np.sum, np.sum)
+
+
+def _over(gradient: Array, shape: Shape, added: Callable[..., Array], stretched: Callable[..., Array]) -> Array:
+    """The axes that were added in front, and those of size 1 that were stretched, each brought together in a way."""
+    gradient = added(gradient, axis=tuple(range(gradient.ndim - len(shape))))
     axes = tuple(i for i, size in enumerate(shape) if size == 1)
-    return gradient.sum(axis=axes, keepdims=True)
+    return stretched(gradient, axis=axes, keepdims=True)
 
 
 def _shapes(*pairs: tuple[tuple[int, ...], tuple[int, ...]]) -> Callable[[Rng], list[Case]]:

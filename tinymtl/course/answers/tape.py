@@ -151,15 +151,18 @@ def _rows(sweep: Callable[[Tape, list[float], int], list[float]]) -> Callable[..
 two_losses = _rows(sweep)
 
 
-def _leak(kept: Callable[[Tape, int], bool]) -> Callable[..., list[list[float]]]:
-    """Both sweeps on one list of gradients, in which the first one's are kept where `kept` says so."""
+def _leak(kept: Callable[[Tape, int], bool], added: bool = True) -> Callable[..., list[list[float]]]:
+    """Both sweeps on one list of gradients, in which the first one's are kept where `kept` says so.
+
+    A loss starts from 1, `added` to what is there or in place of it.
+    """
 
     def model(tape: Tape, values: list[float], losses: list[int]) -> list[list[float]]:
         inputs = [node for node, entry in enumerate(tape) if entry[0] == "input"]
         gradient, rows = [0.0] * len(tape), []
         for loss in losses:
             gradient = [old if kept(tape, node) else 0.0 for node, old in enumerate(gradient)]
-            gradient[loss] += 1.0
+            gradient[loss] = 1.0 + gradient[loss] * added
             for node in range(loss, -1, -1):
                 for parent, derivative in _local(tape[node], values):
                     gradient[parent] += gradient[node] * derivative
