@@ -59,11 +59,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Mark:
-    """The result of one question: its points, which parts hold, and what to say about the others ("" if all do)."""
+    """The result of one question: its points, which parts hold, what is said of each other part, and all in one."""
 
     points: float
     held: tuple[bool, ...]
+    said: tuple[str, ...]  # by part; "" of one that holds
     hint: str
+
+    @classmethod
+    def nothing(cls, question: Question) -> Mark:
+        """No points, and nothing to say."""
+        parts = len(question.parts)
+        return cls(0.0, (False,) * parts, ("",) * parts, "")
 
 
 @dataclass(frozen=True)
@@ -95,11 +102,12 @@ class Key:
         found = self.findings(replies)
         held = tuple(one.state in (RIGHT, FOLLOWS) for one in found)
         points = sum(part.points for part, holds in zip(self.question.parts, held, strict=True) if holds)
-        said = [
-            (part.name, one.hint or "; ".join([one.detail or UNNAMED, *self.question.hints[:1]]))
-            for part, one in zip(self.question.parts, found, strict=True)
-        ]
-        return Mark(points, held, grouped([pair for pair, holds in zip(said, held, strict=True) if not holds]))
+        said = tuple(
+            "" if holds else one.hint or "; ".join([one.detail or UNNAMED, *self.question.hints[:1]])
+            for holds, one in zip(held, found, strict=True)
+        )
+        named = zip((part.name for part in self.question.parts), said, strict=True)
+        return Mark(points, held, said, grouped([pair for pair in named if pair[1]]))
 
     def findings(self, replies: list[list[Reply]], own: dict[str, Any] | None = None) -> list[Finding]:
         """What is found about every part, in order.

@@ -57,7 +57,10 @@ def _whole_weights(case: Case, reply: Reply, right: Reply) -> str:
 
 
 def _generic(rng: Rng) -> list[Case]:
-    cases = [Case("ub_weights", (rng.normal(size=(2, n, d)),)) for n, d in ((3, 2), (1, 4), (5, 3))]
+    cases = []
+    for n, d in ((3, 2), (1, 4), (5, 3)):
+        pair = rng.normal(size=(2, n, d))  # not long: a weight without a denominator is not cut to 0 or 1 then
+        cases.append(Case("ub_weights", (rng.uniform(0.3, 0.7) * pair / np.linalg.norm(pair[1] - pair[0]),)))
     short = rng.normal(size=(3, 2))
     long = 2.5 * short + 0.1 * rng.normal(size=(3, 2))
     return [*cases, Case("ub_weights", (np.stack([short, long]),)), Case("ub_weights", (np.stack([long, short]),))]

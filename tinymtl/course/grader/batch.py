@@ -164,8 +164,7 @@ def grade(
         results.add(one if late is None else _with_late(chosen, one, late, handed_in(path, person)))
     for listed in people:
         if listed.key not in present:
-            nothing = {question.name: Mark(0.0, (False,) * len(question.parts), "") for question in chosen.questions}
-            results.add(Grade(listed.student, "", nothing, "nothing was handed in", key=listed.key))
+            results.add(Grade(listed.student, "", _nothing(chosen), "nothing was handed in", key=listed.key))
     grades = results.finish()
     if roster is not None and gradebook is not None:
         _write_gradebook(gradebook, roster, chosen, grades)
@@ -211,13 +210,13 @@ def _mark(
             pass
         except Exception as failure:  # whatever a reply may be, the others are graded
             problem = f"the grader failed on this notebook, with {type(failure).__name__}: mark it by hand"
-    return Grade(student, path.name, {key.question.name: _nothing(key) for key in keys}, problem)
+    return Grade(student, path.name, _nothing(chosen), problem)
 
 
 def mark(chosen: Assignment, keys: Sequence[Key], student: str, file: str, given: Any) -> Grade:
     """One student's points, from what the notebook answered."""
     if given.problem:
-        return Grade(student, file, {key.question.name: _nothing(key) for key in keys}, given.problem)
+        return Grade(student, file, _nothing(chosen), given.problem)
     marks = {key.question.name: key.mark(replies) for key, replies in zip(keys, given.replies, strict=True)}
     # a stub raises where nothing was filled in: that is said at its question
     notes = [f"cell {cell} {what}: {text}" for cell, what, text in given.notes if what != "is not answered yet"]
@@ -225,8 +224,8 @@ def mark(chosen: Assignment, keys: Sequence[Key], student: str, file: str, given
     return Grade(student, file, marks, "", tuple(notes), evidence, trees=given.trees)
 
 
-def _nothing(key: Key) -> Mark:
-    return Mark(0.0, (False,) * len(key.question.parts), "")
+def _nothing(chosen: Assignment) -> dict[str, Mark]:
+    return {question.name: Mark.nothing(question) for question in chosen.questions}
 
 
 # ------------------------------------------------------------ collecting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -16,6 +16,7 @@ from tinymtl.course.grader.feedback import STYLE
 from tinymtl.course.grader.grades import Grade
 
 SMALLEST = 50  # nodes of a syntax tree: below that, answers are alike because there is one way to write them
+MOST_MISTAKES = 20  # rows
 Rows = Sequence[Sequence[str]]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -44,7 +45,7 @@ def class_page(assignment: Assignment, grades: Sequence[Grade]) -> str:
             "</p>",
             _table(("question", "part", "points", "solved", "tells apart"), _items(assignment, there), (2, 3, 4)),
             "<h2>What is said most often</h2>",
-            _table(("question", "hint", "students"), _mistakes(assignment, there), (2,)),
+            _table(("question", "part", "hint", "students"), _mistakes(assignment, there), (3,)),
         ]
     alike = _alike(assignment, grades)
     parts.append("<h2>Answers that are alike</h2>")
@@ -76,14 +77,22 @@ def _correlation(a: Numbers, b: Numbers) -> str:
 
 
 def _mistakes(assignment: Assignment, grades: Sequence[Grade]) -> Rows:
-    counts = Counter(
-        (question.title, one.marks[question.name].hint)
-        for question in assignment.questions
-        for one in grades
-        if one.marks[question.name].hint
-    )
-    order = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [(title, hint, str(count)) for (title, hint), count in order[:20]]
+    """What is said of a part, by how many students it is said to; parts of a question of which it is said to the same
+    students stand together."""
+    rows = []
+    for question in assignment.questions:
+        told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for one in grades:
+            for part, said in zip(question.parts, one.marks[question.name].said, strict=True):
+                if said:
+                    told[part.name, said].add(one.student)
+        together: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
+        for (name, said), who in told.items():
+            together[said, frozenset(who)].append(name)
+        for (said, students), names in together.items():
+            where = "all parts" if 1 < len(names) == len(question.parts) else "; ".join(names)
+            rows.append((question.title, where, said, str(len(students))))
+    return sorted(rows, key=lambda row: -int(row[3]))[:MOST_MISTAKES]
 
 
 def _alike(assignment: Assignment, grades: Sequence[Grade]) -> Rows:

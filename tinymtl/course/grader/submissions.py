@@ -36,13 +36,16 @@ def owner(path: Path) -> Owner:
     Owner(name='Jana_Müller', id='77', again=0)
     >>> owner(Path("submitted/jana/A2/A2.ipynb")), owner(Path("jana.ipynb"))
     (Owner(name='jana', id='', again=0), Owner(name='jana', id='', again=0))
+    >>> owner(Path("class/A2/jana.ipynb")).name
+    'jana'
     """
     for part in (path.parent.name, path.parent.parent.name):
         if moodle := MOODLE.fullmatch(part):
             return Owner(slug(moodle["name"]), moodle["id"])
     if canvas := CANVAS.fullmatch(path.stem):
         return Owner(slug(canvas["name"]), canvas["id"], int(canvas["again"] or 0))
-    if ASSIGNMENT.fullmatch(path.parent.name) and path.parent.parent.name:
+    folder = path.parent.name
+    if ASSIGNMENT.fullmatch(folder) and path.stem.upper().startswith(folder.upper()) and path.parent.parent.name:
         return Owner(slug(path.parent.parent.name))
     return Owner(slug(path.stem))
 
