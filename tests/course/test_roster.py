@@ -183,8 +183,13 @@ def test_the_report_on_a_class(class_of_nine):
     grades, page = class_of_nine
     assert "10 on the list, 9 notebooks marked, 1 without a result" in page
     assert '<img alt="Students by points: 1 with 0, ' in page and "3 with 21" in page
-    assert page.count("<html") == 1 and "src=\"http" not in page and "<script" not in page
-    assert "the weight is not limited" in page or "0 … 1" in page
+    assert page.count("<html") == 1 and 'src="http' not in page and "<script" not in page
+    said = page[page.index("said most often") : page.index("Answers that are alike")]
+    rows = [row.split("</td><td") for row in said.split("<tr>")[2:]]
+    limits = [row for row in rows if "the weight is not limited to 0 … 1" in row[2]]
+    assert [row[1] for row in limits] == [">one task alone is the answer, whichever it is"]
+    assert limits[0][3].startswith(" class=n>3<")
+    assert [row[1] for row in rows if row[2] == ">two_task_weight is not answered yet"] == [">all parts"]
     solved = page[page.index("The parts") :]
     assert "<td class=n>89%</td>" in solved  # 8 of 9 have the parts that only the blank one lacks
     again = class_page(__import__("tinymtl.course", fromlist=["ASSIGNMENTS"]).ASSIGNMENTS["A2"], grades)

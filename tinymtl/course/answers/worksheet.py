@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,16 @@ def _filled(value: Any, numbers: Mapping[str, Any]) -> Any:
 
 
 def _tells_apart(question: Question) -> bool:
-    """Whether no known mistake gives a right answer with these numbers."""
+    """Whether with these numbers no known mistake gives the right answer, or that of a mistake with another name."""
     known: dict[str, Any] = {}
     for name, formula in question.reference.items():
         known[name] = formula.value(known)
-    return not any(close(mistake.model.value(known), known[mistake.name]) for mistake in question.mistakes)
+    found = [(name, "", value) for name, value in known.items()]
+    found += [(one.name, one.hint, one.model.value(known)) for one in question.mistakes]
+    return not any(
+        name == other and hint != said and close(value, wrong)
+        for (name, hint, value), (other, said, wrong) in combinations(found, 2)
+    )
 
 
 QUESTIONS = {"worksheet": worksheet().question}

@@ -129,9 +129,7 @@ def _histogram(earned: Numbers, most: float) -> str:
 
 def _table(head: Sequence[str], rows: Rows, right: Sequence[int]) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if i in right else ''}>{escape(text)}</{tag}>" for i, text in enumerate(row)
-        )
+        return "".join(f"<{tag}{' class=n' if i in right else ''}>{escape(text)}</{tag}>" for i, text in enumerate(row))
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>\n" for row in rows)
     return f"<table><thead><tr>{cells(head, 'th')}</tr></thead><tbody>\n{body}</tbody></table>"

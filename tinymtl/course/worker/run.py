@@ -188,5 +188,3 @@ def compile_cell(number: int, source: str) -> Any:
                 lines[place] = f"{other[1]}{other[2] + '[]' if other[2] else 'pass'}"
             else:
                 raise
-
-
