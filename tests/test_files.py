@@ -168,3 +168,20 @@ def test_objects_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="'b' is an array of Python objects"):
         save_arrays(path, {"a": np.zeros(1), "b": np.array([{}], dtype=object)})
     assert load_arrays(path)["a"] == 1.0
+
+
+def test_what_a_file_holds_takes_no_more_than_the_file(tmp_path):
+    """Bombs: compressed zeros, and one array that many names stand for."""
+    np.savez_compressed(tmp_path / "zeros.npz", a=np.zeros(10**6))
+    with pytest.raises(ValueError, match=r"zeros\.npz .*: its arrays are compressed: write them again with np\.savez"):
+        load_arrays(tmp_path / "zeros.npz")
+
+    save_arrays(tmp_path / "one.npz", {"a": np.zeros(1000)})
+    whole = (tmp_path / "one.npz").read_bytes()
+    start = whole.index(b"PK\x01\x02")
+    entry, end = whole[start : whole.index(b"PK\x05\x06")], bytearray(whole[whole.index(b"PK\x05\x06") :])
+    end[8:12] = (20).to_bytes(2, "little") * 2
+    end[12:16] = (20 * len(entry)).to_bytes(4, "little")
+    (tmp_path / "twenty.npz").write_bytes(whole[:start] + 20 * entry + bytes(end))
+    with pytest.raises(ValueError, match=r"twenty\.npz .*: its arrays overlap"):
+        load_arrays(tmp_path / "twenty.npz")

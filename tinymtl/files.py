@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -152,9 +153,20 @@ def save_arrays(path: StrPath, arrays: Mapping[str, Array]) -> None:
 
 
 def load_arrays(path: StrPath) -> dict[str, Array]:
-    """The arrays of an .npz file; nothing is unpickled. A damaged file gets a ValueError that names it."""
+    """The arrays of an .npz file that `save_arrays` wrote; nothing is unpickled, and nothing takes more than it does.
+
+    A damaged file gets a ValueError that names it. So does one with compressed arrays: a small file could hold any
+    number of gigabytes, which would be in memory before their shapes can be looked at.
+    """
     with open(Path(path), "rb") as file:
         try:
+            with ZipFile(file) as members:
+                sizes = [member.compress_size for member in members.infolist()]
+                if any(member.compress_type != ZIP_STORED for member in members.infolist()):
+                    raise ValueError("its arrays are compressed: write them again with np.savez")
+                if sum(sizes) > os.fstat(file.fileno()).st_size:
+                    raise ValueError("its arrays overlap")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
         except Exception as error:  # what is raised depends on the damaged byte: ten classes without a common parent

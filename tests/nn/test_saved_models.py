@@ -175,7 +175,7 @@ class Bomb:
 def test_nothing_is_unpickled(tmp_path):
     for name, save in (("m.npz", lambda path, a: np.savez(path, **{"trunk/0": a})), ("m.npy", np.save)):
         save(tmp_path / name, np.array([Bomb()], dtype=object))
-        with pytest.raises(ValueError, match="damaged: .*allow_pickle=False"):
+        with pytest.raises(ValueError, match="damaged: (.*allow_pickle=False|File is not a zip file)"):
             load_arrays(tmp_path / name)
     (tmp_path / "m.pickle").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match="m.pickle is not an .npz file"):
