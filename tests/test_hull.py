@@ -714,3 +714,35 @@ def test_a_gram_matrix_that_is_symmetric_up_to_rounding_is_taken():
     crooked = gram * (1.0 + 1e-8 * np.triu(np.ones((5, 5)), 1))
     np.testing.assert_allclose(min_norm(gram=crooked).weights, min_norm(gram=gram).weights, atol=1e-6)
     assert crooked[0, 1] != crooked[1, 0]  # and it is not written to
+
+
+DEPENDENT = {
+    "three equal": [[1.0, 0.3]] * 3,
+    "two equal": [[1.0, 0.3], [1.0, 0.3], [-0.2, 1.0]],
+    "collinear and opposite": [[1.0, 0.3], [-1.0, -0.3], [2.0, 0.6]],
+    "on a line": [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [1.0, 2.0]],
+    "four around the origin": [[1.0, 0.2], [-0.3, 1.0], [-1.0, -0.4], [0.2, -1.0]],
+    "corners of a square": [[1.1, x, y] for x in (-0.7, 0.7) for y in (-0.3, 0.3)],
+    "ten in four dimensions": np.random.default_rng(3).normal(size=(10, 4)),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_rounding_does_not_choose_among_the_weights_of_dependent_gradients(name):
+    """Another order of the tasks, and other last digits of G: the same weights."""
+    rng = np.random.default_rng(0)
+    g = np.array(DEPENDENT[name])
+    found = min_norm(g)
+    for _ in range(20):
+        order = rng.permutation(len(g))
+        noise = 1.0 + rng.integers(-2, 3, (len(g), len(g))) * 2.0**-53
+        again = min_norm(gram=(g @ g.T * np.sqrt(noise * noise.T))[np.ix_(order, order)])
+        np.testing.assert_allclose(again.weights, found.weights[order], atol=1e-9)
+        assert again.gap <= 1e-12
+
+
+def test_of_all_weights_with_the_same_v_those_of_the_least_sum_of_squared_lengths():
+    np.testing.assert_allclose(min_norm(DEPENDENT["three equal"]).weights, 1 / 3, atol=1e-14)
+    np.testing.assert_allclose(min_norm(DEPENDENT["corners of a square"]).weights, 1 / 4, atol=1e-14)
+    # α₁ − α₂ + 2α₃ = 0 on the simplex, ‖gₖ‖ = (1, 1, 2)·c: the least α₁² + α₂² + 4α₃² is at (5, 7, 1)/13
+    np.testing.assert_allclose(min_norm(DEPENDENT["collinear and opposite"]).weights * 13, [5, 7, 1], atol=1e-12)

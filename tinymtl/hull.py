@@ -133,6 +133,9 @@ def active_set(gram: Array) -> MinNorm:
     Scaling rows and columns by 1/‖gₖ‖ makes the gradients' lengths harmless: A below is the matrix of their
     cosines plus d dᵀ, with dₖ = minⱼ‖gⱼ‖ / ‖gₖ‖, the system is A_SS u = d_S, and α ∝ u d.
 
+    v is always unique. If gradients are dependent α need not be: then it is the one of least Σ (αₖ‖gₖ‖)², in which
+    equal gradients have equal weights (of those on a set of gradients that needs none of the others).
+
     >>> active_set(np.diag([1.0, 4.0, 9.0])).weights * 49
     array([36.,  9.,  4.])
     """
@@ -145,8 +148,8 @@ def active_set(gram: Array) -> MinNorm:
     shortest = lengths.item(lengths.argmin())
     d = shortest / lengths
     A = (gram + shortest * shortest) / (lengths[:, None] * lengths)
-    # Dependent gradients make A singular. A ridge the size of A's rounding error makes every system solvable,
-    # and splits a weight evenly between equal gradients. A Gram matrix formed in float32 may need a larger one.
+    # Dependent gradients make A singular. A ridge the size of A's rounding error makes every system solvable; a Gram
+    # matrix formed in float32 may need a larger one.
     for ridge in (4 * K * EPS, 1e-9, 1e-6, 1e-3):
         A.flat[:: K + 1] += ridge
         try:
@@ -175,7 +178,7 @@ def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
 
     # Start from all gradients; drop those with a negative weight until there are none. Inner products make A positive
     # definite, and d·y ≤ 1 on all of it: only then is the problem convex, and the certificate worth anything.
-    np.linalg.cholesky(A)
+    dependent = np.linalg.cholesky(A).diagonal().min() < 1e-4
     support = np.arange(K)
     y = nearest_in_plane(support)
     while y.item(y.argmin()) <= 0.0:
@@ -190,7 +193,7 @@ def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
         slack = A.dot(u) - d  # (gᵢ·v − ‖v‖²) / ‖gᵢ‖, up to one positive factor
         tolerance = ridge * (1.0 + u.sum())
         if slack.item(slack.argmin()) >= -tolerance:
-            return u, solves
+            return _evened(A, d, u, ridge) if dependent else u, solves
         support = ((u > 0.0) | (slack < -tolerance)).nonzero()[0]
         y = nearest_in_plane(support)
         # Minor cycles: the plane's nearest point is outside the hull; go there until the hull ends.
@@ -204,6 +207,27 @@ def _wolfe(A: Array, d: Array, ridge: float) -> tuple[Array, int]:
             u[support] = np.where(stays, x, 0.0)
             support = support[stays]
             y = nearest_in_plane(support)
+
+
+def _evened(A: Array, d: Array, u: Array, ridge: float) -> Array:
+    """The shortest u' ≥ 0 with the same Au, where rounding, not A, decides which one u is; else u itself.
+
+    The gradients that count are those with gᵢ·v = ‖v‖². Of A's eigenvectors on them those with eigenvalue 0 can be
+    added to u without a change of v: u' has none of them. A negative entry is left out, and the rest solved again.
+    """
+    whole = support = (A.dot(u) - d <= 1e-9 * (1.0 + u.sum())).nonzero()[0]
+    while len(support):
+        values, vectors = np.linalg.eigh(A[np.ix_(support, support)])
+        kept = values > 1e-9 * values[-1]
+        if kept.all() and support is whole:
+            return u
+        y = vectors[:, kept] @ (d[support] @ vectors[:, kept] / values[kept])
+        if y.min() > -1e-9 * y.max():
+            even = np.zeros(len(u))
+            even[support] = np.maximum(y, 0.0)
+            return even if (A.dot(even) - d).min() >= -ridge * (1.0 + even.sum()) else u
+        support = support[y > 1e-9 * y.max()]
+    return u
 
 
 # ------------------------------------------------------------ the solvers by their names
