@@ -29,16 +29,17 @@ extern "C" __global__ void softmax_cross_entropy(real* losses, long long cells, 
   long long classes = l_size / cells;
   const real* x = logits + i * classes;
   real* d = gradient + i * classes;
-  real largest = x[0], total = 0;
+  real largest = x[0], others = 0;  // others: the sum of exp(x - largest) without the label's
   for (long long c = 1; c < classes; ++c)
     if (x[c] > largest || x[c] != x[c]) largest = x[c];
   for (long long c = 0; c < classes; ++c) {
     d[c] = exp(x[c] - largest);
-    total += d[c];
+    if (c != labels[i]) others += d[c];
   }
-  losses[i] = scale * (log(total) - (x[labels[i]] - largest));
-  for (long long c = 0; c < classes; ++c) d[c] *= scale / total;
-  d[labels[i]] -= scale;
+  real own = d[labels[i]], share = scale / (others + own);
+  losses[i] = scale * (log1p(others + (own - 1)) - (x[labels[i]] - largest));
+  for (long long c = 0; c < classes; ++c) d[c] *= share;
+  d[labels[i]] = -share * others;
 }
 
 // Binary cross-entropy of each logit times `scale`, and the gradient of that; `scales` as above

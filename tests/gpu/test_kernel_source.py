@@ -140,3 +140,14 @@ def test_binary_cross_entropy_is_exact_in_both_tails(compiled, target):
     towards = 1 if target else -1
     assert exact.ulps(values, [-exact.log_sigmoid(towards * p) for p in x]) < 4
     assert exact.ulps(gradient, [-towards * exact.sigmoid(-towards * p) for p in x]) < 4
+
+
+def test_cross_entropy_is_exact_in_both_tails(compiled):
+    dtype, run = compiled
+    x = exact.points(dtype)
+    x = x[np.isfinite(x)]
+    logits = np.stack([np.zeros_like(x), x], axis=1)
+    values, gradient = np.empty_like(x), np.empty_like(logits)
+    run("softmax_cross_entropy", values, gradient, logits, np.ones(len(x), np.int64), np.ones(1, dtype))
+    assert exact.ulps(values, [-exact.log_sigmoid(p) for p in x]) < 4
+    assert exact.ulps(gradient[:, 1], [-exact.sigmoid(-p) for p in x]) < 4

@@ -272,6 +272,21 @@ def test_binary_cross_entropy_is_exact_in_both_tails(dtype):
     assert exact.ulps(losses, right) < 4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_cross_entropy_is_exact_in_both_tails(dtype, label):
+    """Of two classes: a label that is right by p has the loss ln(1 + e^−p)."""
+    points = exact.points(dtype)
+    points = points[np.isfinite(points)]
+    logits = np.stack([points, np.zeros_like(points)] if label == 0 else [np.zeros_like(points), points], axis=1)
+    x = tensor(logits.reshape(1, -1), requires_grad=True)  # every row a task, so that no mean hides it
+    losses = cross_entropy_per_task(x, np.full((1, len(points)), label))
+    gradient = grad(losses.sum(), x)[0].reshape(-1, 2)
+    assert exact.ulps(losses.data, [-exact.log_sigmoid(p) for p in points]) < 4
+    assert exact.ulps(gradient[:, label], [-exact.sigmoid(-p) for p in points]) < 4
+    assert exact.ulps(gradient[:, 1 - label], [exact.sigmoid(-p) for p in points]) < 4
+
+
 def test_an_infinite_logit_of_a_missing_number_is_not_hidden():
     losses = binary_cross_entropy_per_task(tensor([[np.inf, -np.inf, np.nan, 0.0]]), np.array([[1.0, 1.0, 1.0, 0.0]]))
     np.testing.assert_array_equal(losses.data[:3], [0.0, np.inf, np.nan])

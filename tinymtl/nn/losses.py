@@ -91,20 +91,29 @@ def _cross_entropy(logits: Array, labels: Array, weights: Array | None) -> tuple
 
 @fused
 def softmax_cross_entropy(losses: Array, gradient: Array, logits: Array, labels: Array, scale: Array) -> None:
-    """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C); scale is () or (N, K)."""
+    """Write −scale · ln softmax(logits)[label] (N, K) and its gradient (N, K, C); scale is () or (N, K).
+
+    With e = exp(x − max x) the total is e_label + Σ_others e. Its logarithm is taken of total − 1, and the gradient at
+    the label is −Σ_others e / total: a label that is right by far keeps every digit of both.
+    """
     classes = logits.shape[-1]
     x, p = logits.reshape(-1, classes), gradient.reshape(-1, classes)
     largest = np.ascontiguousarray(x.T).max(axis=0)  # along short rows, NumPy's max takes six times as long
     np.subtract(x, largest[:, None], out=p)
-    chosen = labels.reshape(-1) + np.arange(0, p.size, classes)
-    np.negative(p.reshape(-1)[chosen].reshape(losses.shape), out=losses)
+    flat, chosen = p.reshape(-1), labels.reshape(-1) + np.arange(0, p.size, classes)
+    np.negative(flat[chosen].reshape(losses.shape), out=losses)
     np.exp(p, out=p)
-    total = p.dot(filled(np, classes, 1.0, p.dtype))
-    losses += np.log(total).reshape(losses.shape)
+    own = flat[chosen]
+    flat[chosen] = 0.0
+    others = p.dot(filled(np, classes, 1.0, p.dtype))
+    share = scale.reshape(-1) / (others + own)
+    own -= 1.0
+    own += others  # the total − 1
+    losses += np.log1p(own).reshape(losses.shape)
     losses *= scale
-    scale = scale.reshape(-1)
-    p *= (scale / total)[:, None]
-    p.reshape(-1)[chosen] -= scale  # every row is chosen once, so that this needs no add.at
+    p *= share[:, None]
+    share *= others
+    flat[chosen] = -share
 
 
 def _check_labels(labels: Array, classes: int) -> None:
