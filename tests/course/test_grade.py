@@ -281,11 +281,18 @@ def test_students_are_called_by_file_or_by_directory(tmp_path):
     assert list(found) == ["ana", "ben", "cleo", "d_é_f"]
 
 
-def test_two_submissions_of_one_name_are_refused(tmp_path):
-    for name in ("x y.ipynb", "x_y.ipynb"):
-        (tmp_path / name).write_text("{}")
-    with pytest.raises(CourseError, match="two submissions are of"):
-        students([tmp_path / "*.ipynb"])
+def test_names_that_are_alike_stop_nobody(tmp_path):
+    for name in ("x y.ipynb", "x_y.ipynb", "monday/ana/task.ipynb", "tuesday/ana/task.ipynb", "x_y_2.ipynb"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    found = students([tmp_path / "*.ipynb"])
+    assert {name: path.name for name, path in found.items()} == {
+        "x_y": "x y.ipynb",
+        "x_y_2": "x_y.ipynb",
+        "x_y_2_2": "x_y_2.ipynb",
+    }
+    assert list(students([tmp_path / "*" / "*" / "*.ipynb"])) == ["monday", "tuesday"]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import glob
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from tinymtl.course.errors import CourseError
@@ -63,12 +63,13 @@ def students(paths: Iterable[str | Path]) -> dict[str, Path]:
     """The submissions by student, sorted; of a student's resubmissions the newest.
 
     A path is a notebook, a folder with notebooks, or a pattern with `*`. A student is called as the file is, or the
-    learning platform's folder; files that are all called alike are told apart by their directories.
+    learning platform's folder; files that are called alike by the nearest part of their paths that differs. Names that
+    differ only in what a file's name cannot hold everywhere ("a b", "a_b") get numbers.
 
     Raises
     ------
     CourseError
-        For a path that does not exist, none at all, or two files of one student of which none is the newer.
+        For a path that does not exist, none at all, or two uploads of one student of which none is the newer.
     """
     found: dict[Path, Path] = {}
     for given in paths:
@@ -83,19 +84,39 @@ def students(paths: Iterable[str | Path]) -> dict[str, Path]:
     if not found:
         raise CourseError("there are no submissions: give at least one notebook, such as submissions/*.ipynb")
     owners = {path: owner(path) for path in found.values()}
-    alike = Counter(slug(path.stem) for path, one in owners.items() if one == Owner(slug(path.stem)))
+    alike: dict[str, list[Path]] = {}
+    for path, one in owners.items():
+        if not one.id:
+            alike.setdefault(one.name, []).append(path)
+    for paths_alike in alike.values():
+        if len(paths_alike) > 1:
+            owners |= _told_apart(paths_alike)
     named: dict[str, tuple[Owner, Path]] = {}
     for path, one in owners.items():
-        if alike[one.name] > 1 and one == Owner(slug(path.stem)):
-            one = Owner(slug(path.parent.name))
+        if not one.id:
+            number = next(n for n in count(1) if _numbered(one.name, n) not in named)
+            one = Owner(_numbered(one.name, number))
         if one.id and len({other.id for other in owners.values() if other.name == one.name}) > 1:
             one = Owner(f"{one.name}_{one.id}", one.id, one.again)  # two students of one name
         before = named.get(one.name)
-        if before is None or (one.id and _age(one, path) > _age(*before)):
+        if before is None or _age(one, path) > _age(*before):
             named[one.name] = one, path
-        elif not one.id or _age(one, path) == _age(*before):
+        elif _age(one, path) == _age(*before):
             raise CourseError(f"two submissions are of {one.name!r}: {before[1].name} and {path.name}; rename one")
     return {name: path for name, (_, path) in sorted(named.items())}
+
+
+def _told_apart(paths: Sequence[Path]) -> dict[Path, Owner]:
+    """Owners of files that are called alike: by the nearest part of their absolute paths in which they differ."""
+    parts = [(path.stem, *(folder.name for folder in path.absolute().parents)) for path in paths]
+    for level in zip(*parts, strict=False):
+        if len(set(level)) == len(paths):
+            return {path: Owner(slug(part)) for path, part in zip(paths, level, strict=True)}
+    return {path: Owner(slug(path.stem)) for path in paths}
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
 
 
 def _age(one: Owner, path: Path) -> tuple[int, float]:
