@@ -19,6 +19,7 @@ from tinymtl.files import occupy_standard_descriptors
 #: Commands that other modules bring: where each one's parser is made.
 COMMANDS = (
     ("tinymtl.lab.walk", "add_walk_parser"),
+    ("tinymtl.lab.promises.command", "add_promises_parser"),
     ("tinymtl.course.commands", "add_release_parser"),
     ("tinymtl.course.commands", "add_grade_parser"),
     ("tinymtl.course.lessons.command", "add_lessons_parser"),
