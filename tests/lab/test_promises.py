@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tinymtl.lab.promises.page import cell, put_into, read, recomputed, table, w
 from tinymtl.lab.promises.proofs import ELSEWHERE, PROOFS
 from tinymtl.lab.promises.properties import MARGIN, PROPERTIES
 from tinymtl.lab.promises.rules import Point, Rule, lengths
-from tinymtl.lab.promises.search import GRIDS, grid, is_telling, search, size
+from tinymtl.lab.promises.search import GRIDS, grid, is_telling, pasts, search, size
 
 LESSONS = Path(__file__).parents[2] / "lessons"
 PAGE = (LESSONS / "strategies.md").read_text(encoding="utf-8")
@@ -110,6 +111,8 @@ KNOWN = [
     ("CX1", "cagrad", "raises no loss", (2, 2, 2)),
     ("CX4", "ngdiff", "raises no loss", (3, 3, 2)),
     ("CX4", "db-mtl", "raises no loss", (3, 3, 2)),
+    ("CX3", "slaw", "raises no loss", (3, 3, 2)),
+    ("CX5", "uncertainty", "bounded", (2, 2, 1)),
     ("CX7", "pcgrad", "raises no loss", (3, 3, 2)),
     ("CX8", IMTL_G, "raises no loss", (3, 3, 9)),
     ("CX9", "nash", "continuous", (2, 2, 1)),
@@ -117,7 +120,7 @@ KNOWN = [
     ("CX11", "aligned", "raises no loss", (2, 2, 3)),
     ("CX12", "aligned", "stops only at Pareto", (2, 2, 1)),
     ("CX12", "aligned", "continuous", (2, 2, 1)),
-    ("CX13", "averaged", "raises no loss", (2, 2, 6)),
+    *(("CX13", name, "raises no loss", (2, 2, 6)) for name in ("averaged", "uncertainty", "famo", "gls")),
     ("CX14", "dualproj", "linear", (2, 2, 2)),
     ("CX15", "gradvac", "raises no loss", (2, 3, 6)),
     ("CX16", "sdmgrad", "raises no loss", (2, 2, 100)),
@@ -131,7 +134,8 @@ KNOWN = [
 @pytest.mark.parametrize("number, strategy, property_name, known", KNOWN, ids=lambda value: str(value)[:20])
 def test_the_search_finds_what_was_found_by_hand_or_smaller(number, strategy, property_name, known):
     rule = Rule(tm.STRATEGIES[strategy] if isinstance(strategy, str) else strategy)
-    seen = search(rule, [property_name], draws=page.DRAWS)[property_name].seen
+    sizes, draws = page.QUICK if property_name in ELSEWHERE.get(str(strategy), {}) else (GRIDS, page.DRAWS)
+    seen = search(rule, [property_name], draws, sizes)[property_name].seen
     assert size(seen.answers[0].at)[:3] <= known
     if isinstance(strategy, str):  # the page has what the search finds
         assert [line for name, _, p, line in BROKEN if (name, p) == (strategy, property_name)] == [written(seen)]
@@ -140,20 +144,22 @@ def test_the_search_finds_what_was_found_by_hand_or_smaller(number, strategy, pr
 @pytest.mark.parametrize("name", [name for name in SECTIONS if name != "gradvac"])
 def test_no_proof_is_refuted(name):
     """A reduced search; the whole one is slow."""
-    found = search(Rule(tm.STRATEGIES[name]), PROOFS.get(name, {}), draws=20, sizes=GRIDS[:1])
+    rule = Rule(tm.STRATEGIES[name])
+    found = search(rule, PROOFS.get(name, {}), draws=6, sizes=() if rule.remembers else GRIDS[:1])
     assert {p: written(one.seen) for p, one in found.items() if one.seen is not None} == {}
 
 
 def test_a_strategy_of_ones_own_is_searched_as_well():
-    """The longest gradient alone: it raises the others' losses, jumps, and is no longer a mean."""
+    """The longest gradient alone: it raises the others' losses, with three tasks their mean, and it jumps."""
     longest = functools.partial(tm.GradientWeighted, weigh=lambda G, L: 1.0 * (G.diagonal() >= G.diagonal().max()))
     found = search(Rule(longest), draws=0)
-    assert {p for p, one in found.items() if one.seen is None} == {"stops only at Pareto", "bounded", "mean falls"}
+    kept = {p for p, one in found.items() if one.seen is None}
+    assert kept == {"order of the tasks", "stops only at Pareto", "bounded"}
     assert cell("raises no loss", found["raises no loss"]) == "✗"
 
 
 def test_it_finds_the_same_again():
-    first, second = (search(Rule(tm.PCGrad), ["mean falls"])["mean falls"].seen for _ in range(2))
+    first, second = (search(Rule(tm.NGDiff), ["mean falls"], 100, ())["mean falls"].seen for _ in range(2))
     assert written(first) == written(second)
 
 
@@ -176,7 +182,7 @@ def test_nothing_counts_within_the_margin():
         tilted = np.array([1.0, -part * MARGIN])
         rule = Rule(functools.partial(tm.GradientWeighted, weigh=lambda G, L, w=tilted: w))
         (seen,) = PROPERTIES["raises no loss"](rule, rule(Point(J, np.ones(2))))
-        assert (seen.excess > 0.0) is broken
+        assert (seen.excess > 0.0) == broken
 
 
 def test_pcgrads_mean_is_over_all_orders():
@@ -189,20 +195,26 @@ def test_a_past_is_training():
     """GradVac fades to the plain sum; the memory of one point does not leak into the next."""
     H0, rule = np.array([[2.0, 2], [0, -1]]), Rule(tm.STRATEGIES["gradvac"])
     first = rule(Point(H0, np.ones(2)))
-    later = rule(Point(H0, np.ones(2), past="same"))
+    later = rule(Point(H0, np.ones(2), past=Point(H0, np.ones(2))))
     assert_allclose(first.weights, [1.25, 3])
     assert_allclose(later.weights, [1, 1], atol=1e-3)
     assert (rule(Point(H0, np.ones(2))).weights == first.weights).all()
 
 
 def test_written_lines_are_read():
-    for name, past, trunk in (("gradnorm", "same", None), ("mgda-ub", "", np.array([[1.0, 0], [-2, 1]]))):
-        at = Point(np.array([[2.0, -1], [0, 3]]), np.array([1.0, 2.0]), trunk, past)
+    at = Point(np.array([[2.0, -1], [0, 3]]), np.array([1.0, 2.0]))
+    there, elsewhere = replace(at, past=at), replace(at, past=pasts(2)[3])
+    for name, asked in (
+        ("gradnorm", at), ("gradnorm", there), ("uncertainty", elsewhere),
+        ("mgda-ub", replace(at, trunk=np.array([[1.0, 0], [-2, 1]]))),
+    ):  # fmt: skip
         rule = Rule(tm.STRATEGIES[name])
-        (seen,) = PROPERTIES["raises no loss"](rule, rule(at))
+        (seen,) = PROPERTIES["raises no loss"](rule, rule(asked))
         again = read(written(seen))
-        assert (again.gradients == at.gradients).all() and (again.losses == at.losses).all() and again.past == past
-        assert trunk is None and again.trunk is None or (again.trunk == trunk).all()
+        for now, then in ((asked, again), (asked.past, again.past)):
+            assert (now is None) == (then is None)
+            for part in ("gradients", "losses", "trunk") if now is not None else ():
+                assert np.array_equal(getattr(now, part), getattr(then, part))
 
 
 # ------------------------------------------------------------ the command
@@ -265,13 +277,15 @@ def test_imtl_g():
 def test_aligned_stops_elsewhere():
     problem = tm.problems.Quadratics([1.0, 1.0], [[0.0, 0.0], [4.0, 0.0]], start=[1.0, 3.0])
     step = tm.AlignedMTL(problem, tm.SGD(lr=0.02))
-    for _ in range(2000):
-        step()
-    assert_allclose(problem.theta.data, [1.600, 0], atol=5e-3)
+    for steps, rank, end in ((700, 2, [1.600, 0.0]), (1000, 1, [2.0, 0.0])):
+        for _ in range(steps):
+            report = step()
+        assert report.min_norm.rank == rank
+        assert_allclose(problem.theta.data, end, atol=1e-4)
     assert_allclose(problem.averaged_optimum(), [2, 0])
     for eps in (1e-2, 1e-3):
         assert_allclose(lengths(answer(tm.AlignedMTL, [[1, 0], [1, eps]]).v[None])[0], eps / 2, rtol=1e-3)
-    said(3, "(1.600, 0)", "(2, 0)", "‖v‖ = ε/2")
+    said(3, "(1.600, 0)", "(2, 0)", "‖v‖ = ε/2", "10⁻⁸")
 
 
 def test_config_conflicts():

@@ -18,7 +18,7 @@ from tinymtl.tracing.numerals import MINUS
 
 DRAWS = 1000  #: For what is not proved.
 QUICK = GRIDS[:2], 30  #: Sizes and draws for what is proved: a look whether the proof is one.
-PAST = f"after {STEPS:,} steps with these gradients"
+PAST = f"after {STEPS:,} steps with "
 
 Row = dict[str, Found]
 
@@ -69,16 +69,20 @@ def written(seen: Seen) -> str:
     g₁ = (2, 1), g₂ = (−1, 0): w = (0.5, 0.5), v = (0.5, 0.5); g₂·v = −0.5 < 0
     """
     at = seen.answers[0].at
-    words = [", ".join(f"g{SUB[k]} = {pair(g)}" for k, g in enumerate(at.gradients))]
+    words = [_named(at, "g" if at.trunk is None else "D", "L")]
     if at.trunk is not None:
-        words = [words[0].replace("g", "D"), "∂Z/∂θ = " + ", ".join(map(pair, at.trunk))]
-    if (at.losses != 1.0).any():
-        words.append(f"L = {pair(at.losses)}")
-    words += [PAST] * bool(at.past)
+        words.append("∂Z/∂θ = " + ", ".join(map(pair, at.trunk)))
+    if at.past is not None:
+        words.append(PAST + ("these gradients" if at.was_there else _named(at.past, "γ", "Λ")))
     text = f"{', '.join(words)}: {_answered(seen.answers[0])}"
     for answer in seen.answers[1:]:
         text += f"; {seen.change if answer is seen.answers[1] else 'c + c′'}: {_answered(answer)}"
     return f"{text}; {seen.inequality()}"
+
+
+def _named(at: Point, gradient: str, loss: str) -> str:
+    words = [f"{gradient}{SUB[k]} = {pair(g)}" for k, g in enumerate(at.gradients)]
+    return ", ".join(words + [f"{loss} = {pair(at.losses)}"] * bool((at.losses != 1.0).any()))
 
 
 def _answered(answer: Answer) -> str:
@@ -98,13 +102,17 @@ def read(line: str) -> Point:
         lists = "".join(re.findall(rf"{name} = ((?:(?:, )?\([^)]*\))+)", head))
         return [[float(x) for x in row.replace(MINUS, "-").split(",")] for row in re.findall(r"\((.*?)\)", lists)]
 
-    gradients, losses, trunk = rows("[gD][₁-₉]"), rows("L"), rows("∂Z/∂θ")
-    return Point(
-        np.array(gradients),
-        np.array(losses[0]) if losses else np.ones(len(gradients)),
-        np.array(trunk) if trunk else None,
-        "same" if PAST in head else "",
-    )
+    def point(gradient: str, loss: str) -> Point:
+        """Gradients and losses by their letters."""
+        gradients, losses = np.array(rows(f"{gradient}[₁-₉]")), rows(loss)
+        return Point(gradients, np.array(losses[0]) if losses else np.ones(len(gradients)))
+
+    at, trunk = point("[gD]", "L"), rows("∂Z/∂θ")
+    if trunk:
+        at = replace(at, trunk=np.array(trunk))
+    if PAST in head:
+        at = replace(at, past=point("γ", "Λ") if "γ" in head else at)
+    return at
 
 
 def recomputed(name: str, property_name: str, line: str) -> str:

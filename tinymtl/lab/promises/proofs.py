@@ -12,7 +12,9 @@ DISTANCE = (
     "If each gₖ moves by at most ε, each hull is within ε of the other. From p·p′ ≥ ‖p‖² − ε‖p‖ and "
     "p·p′ ≥ ‖p′‖² − ε‖p′‖ (the nearest point's inequality, twice): ‖p − p′‖² ≤ ε(‖p‖ + ‖p′‖)."
 )
-LEARNED = "The weights were learned before this step: v = Σ wₖgₖ is linear in its gradients."
+LOSSES_ALONE = "The weights do not depend on this step's gradients: v = Σ wₖgₖ is linear in them."
+SUM_IS_K = "w > 0 with Σ wₖ = K: v is K times a vector of the hull, ‖v‖ ≥ K‖p‖."
+AT_MOST_K = "w > 0 with Σ wₖ = K: ‖v‖ ≤ K maxₖ‖gₖ‖."
 SMOOTH = "½αᵀGα − Σ φ(αₖ) is strictly convex, so its minimum moves smoothly with G."
 WIDE_CONE = "The cone has inner points, so that it moves continuously with the gₖ, and with it the nearest point."
 ROUND = "gₖ/‖gₖ‖ is continuous for gₖ ≠ 0."
@@ -147,8 +149,62 @@ PROOFS: dict[str, dict[str, str]] = {
     },
     "gradnorm": {
         "order of the tasks": ALIKE,
-        "stops only at Pareto": "w > 0 with Σ wₖ = K: v is K times a vector of the hull, ‖v‖ ≥ K‖p‖.",
-        "bounded": "w > 0 with Σ wₖ = K: ‖v‖ ≤ K maxₖ‖gₖ‖.",
-        "continuous": LEARNED,
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": SUM_IS_K,
+        "bounded": AT_MOST_K,
+        "continuous": LOSSES_ALONE,
+    },
+    "uncertainty": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "continuous": LOSSES_ALONE,
+    },
+    "slaw": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": SUM_IS_K,
+        "bounded": AT_MOST_K,
+        "continuous": LOSSES_ALONE,
+    },
+    "famo": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": HULL,
+        "bounded": AT_MOST_LONGEST,
+        "continuous": LOSSES_ALONE,
+    },
+    "dwa": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": SUM_IS_K,
+        "bounded": AT_MOST_K,
+        "continuous": LOSSES_ALONE,
+    },
+    "dtp": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "continuous": LOSSES_ALONE,
+    },
+    "rlw": {
+        "order of the tasks": "v is the mean over all draws, which is g₀.",
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": HULL,
+        "bounded": AT_MOST_LONGEST,
+        "continuous": LOSSES_ALONE,
+        "mean falls": "On average v = g₀, and g₀·g₀ ≥ 0.",
+    },
+    "gls": {
+        "order of the tasks": ALIKE,
+        "unit: direction": "w ∝ 1/Lₖ: wₖgₖ stays, but for a factor that all share.",
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": "Σ wₖ = GLS·mean(1/Lₖ) ≥ 1 (a geometric mean is at least the harmonic one): ‖v‖ ≥ ‖p‖.",
+        "continuous": LOSSES_ALONE,
+    },
+    "stch": {
+        "order of the tasks": ALIKE,
+        "linear": LOSSES_ALONE,
+        "stops only at Pareto": "w ≥ 0 with Σ wₖ = 1/K: ‖v‖ ≥ ‖p‖/K.",
+        "bounded": "w ≥ 0 with Σ wₖ = 1/K: ‖v‖ ≤ maxₖ‖gₖ‖/K.",
+        "continuous": LOSSES_ALONE,
     },
 }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinymtl.backend import Array
-from tinymtl.lab.promises.rules import STEPS, TINY, Answer, Point, Rule, lengths
+from tinymtl.lab.promises.rules import TINY, Answer, Point, Rule, lengths
 from tinymtl.ties import first_smallest, settled
 from tinymtl.tracing.numerals import short, vector
 
@@ -81,13 +81,13 @@ def step_unit(rule: Rule, here: Answer) -> Iterator[Seen]:
 
 
 def linear(rule: Rule, here: Answer) -> Iterator[Seen]:
-    """v(c₁g₁, …, cKgK) is linear in c > 0: f(c) + f(c′) = f(c + c′)."""
+    """f(c) = v(c₁g₁, …, cKgK) is linear in c > 0: f(c) + f(c′) = f(c + c′). Losses, and what was learned, stay."""
     K = len(here.weights)
     for k in range(K):
         for factor in (2.0, 5.0):
             c = np.ones(K)
             c[k] = factor
-            one, both = rule(here.at.times(c)), rule(here.at.times(1.0 + c))
+            one, both = (rule(replace(here.at, gradients=here.at.gradients * a[:, None])) for a in (c, 1.0 + c))
             total = here.v + one.v
             largest = max(_length(total), _length(both.v), TINY)
             words = f"c = (1, …), c′ = c with c′{SUB[k]} = {factor:g}"
@@ -100,7 +100,7 @@ def stops_only(rule: Rule, here: Answer) -> Iterator[Seen]:
 
     p is the shortest vector of the hull of the gₖ. For longer gradients ‖p‖ is divided by maxₖ‖gₖ‖.
     """
-    for at, change in (*_losses_small(rule, here), *_nudged(here), (here.at, "")):
+    for at, change in ((here.at, ""), *_losses_small(rule, here), *_nudged(here)):
         there = rule(at) if change else here
         p = math.sqrt(there.nearest.squared_norm) / max(1.0, lengths(there.g).max())
         v = max(_length(there.v), 1e-30)
@@ -131,8 +131,6 @@ def bounded(rule: Rule, here: Answer) -> Iterator[Seen]:
         factors[k] = small
         tries.append((f"L{SUB[k]} × {short(small)}", here.at.times(1.0, factors)))
         tries.append((f"L{SUB[k]} × 100", here.at.times(1.0, np.where(factors < 1.0, 100.0, 1.0))))
-    if rule.remembers and len(here.weights) == 2:
-        tries.append((f"after {STEPS:,} steps at g₁ = g₂ = (1, 0)", replace(here.at, past="together")))
     for change, at in tries:
         there = here if at is here.at else rule(at)
         bound = WIDE * len(here.weights) * max(1.0, lengths(there.g).max())
@@ -149,11 +147,11 @@ def duplicates(rule: Rule, here: Answer) -> Iterator[Seen]:
 
 
 def continuous(rule: Rule, here: Answer) -> Iterator[Seen]:
-    """v(g′) → v(g) as g′ → g: a gradient that moves by 10⁻⁴ moves v by less than 10⁻¹·max(1, maxₖ‖gₖ‖)."""
+    """v(g′) → v(g) as g′ → g: a gradient that moves by 10⁻⁴ moves v by less than 10⁻¹·max(1, maxₖ‖gₖ‖, ‖v‖)."""
     for at, change in _nudged(here):
         there = rule(at)
         jump = _length(there.v - here.v)
-        excess = jump / max(1.0, lengths(here.g).max()) - JUMP
+        excess = jump / max(1.0, lengths(here.g).max(), _length(here.v)) - JUMP
         yield Seen(excess, change, (here, there), _says("v jumps by {}", jump))
 
 
@@ -197,9 +195,9 @@ def _nudged(here: Answer) -> Iterator[tuple[Point, str]]:
     J = here.at.gradients
     for k, j in np.ndindex(J.shape):
         for sign in (1.0, -1.0):
-            moved = J.copy()
-            moved[k, j] += sign * NUDGE
-            yield replace(here.at, gradients=moved), f"g{SUB[k]} → {pair(moved[k])}"
+            nudge = np.zeros_like(J)
+            nudge[k, j] = sign * NUDGE
+            yield replace(here.at, gradients=J + nudge), f"g{SUB[k]} → g{SUB[k]} + {pair(nudge[k])}"
 
 
 def _losses_small(rule: Rule, here: Answer) -> Iterator[tuple[Point, str]]:
@@ -225,7 +223,7 @@ def _says(text: str, *values: Any) -> Callable[[], str]:
 
 def pair(values: Array) -> str:
     """A vector in short numbers, what is rounding left out."""
-    return vector(settled(values, TINY * max(np.abs(values).max(), TINY)).tolist())
+    return vector(settled(values, 1e-8 * max(np.abs(values).max(), 1e-8)).tolist())
 
 
 def _length(a: Array) -> float:

@@ -18,10 +18,9 @@ from tinymtl.optim import SGD
 from tinymtl.problems import AnalyticProblem, Quadratics
 from tinymtl.steps import GradientWeighted, LossWeighted, Step
 from tinymtl.steps.memory import kept, put_back
-from tinymtl.steps.step import is_optimizers
 
-STEPS, RATE = 1000, 1e-5  #: Of a past: how many steps of SGD, and their learning rate.
-TINY = 1e-8  #: A v that is shorter than this part of Σ |wₖ|‖gₖ‖ is 0: that is rounding.
+STEPS, RATE = 1000, 1e-4  #: Of a past: how many steps of SGD, in two epochs, and their learning rate.
+TINY = 1e-6  #: A v that is shorter than this part of Σ |wₖ|‖gₖ‖ is 0: that is rounding.
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,24 +34,34 @@ class Point:
     losses : (K,) array
     trunk : (n, m) array, optional
         ∂Z/∂θ, for such a strategy: then ∇_θ Lₖ is `gradients @ trunk`.
-    past : "", "same" or "together"
-        The first step; or what a strategy that remembers has learned in 1,000 steps of SGD on the losses Lₖ + gₖ·θ:
-        with these gradients, or with all gradients (1, 0, …).
+    past : Point, optional
+        Where a strategy that remembers has learned before, in 1,000 steps of SGD on that point's Lₖ + gₖ·θ; by default
+        this is its first step.
     """
 
     gradients: Array
     losses: Array
     trunk: Array | None = None
-    past: str = ""
+    past: Point | None = None
+
+    @property
+    def was_there(self) -> bool:
+        """Whether the past was at the same gradients and losses."""
+        past = self.past
+        return past is not None and all(
+            np.array_equal(now, then) for now, then in ((self.gradients, past.gradients), (self.losses, past.losses))
+        )
 
     def take(self, tasks: list[int]) -> Point:
-        """The same with these tasks, in this order."""
-        return replace(self, gradients=self.gradients[tasks], losses=self.losses[tasks])
+        """The same with these tasks, in this order, now and before."""
+        past = self.past and self.past.take(tasks)
+        return replace(self, gradients=self.gradients[tasks], losses=self.losses[tasks], past=past)
 
     def times(self, factors: Any, losses: Any = 1.0) -> Point:
-        """Gradients times a factor for each task, and losses."""
+        """Gradients times a factor for each task, and losses, now and before."""
+        past = self.past and self.past.times(factors, losses)
         factors = np.broadcast_to(factors, len(self.losses))
-        return replace(self, gradients=self.gradients * factors[:, None], losses=self.losses * losses)
+        return replace(self, gradients=self.gradients * factors[:, None], losses=self.losses * losses, past=past)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +105,7 @@ class Rule:
     def __init__(self, make: Callable[..., Step]):
         self.make = make
         self._steps: dict[int, tuple[Step, dict[str, Any]]] = {}
-        self._pasts: dict[int, list[Any]] = {}
+        self._pasts: dict[Any, dict[str, Any]] = {}
         step, memory = self._step(2)
         #: Whether all tasks move together along one v: what the properties are about.
         self.has_v = isinstance(step, GradientWeighted | LossWeighted)
@@ -105,26 +114,27 @@ class Rule:
         self.reads_losses = self.has_v and self._reads_losses()
 
     def __call__(self, at: Point) -> Answer:
-        """Ask it."""
+        """Ask it; a FloatingPointError for weights that are not finite."""
         K = len(at.losses)
         orders = itertools.permutations(range(K)) if self.draws else [range(K)]
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
             w = np.mean([self._weights(at, list(order)) for order in orders], axis=0)
+        if not np.isfinite(w).all():
+            raise FloatingPointError(f"the weights are {w}")
         g = at.gradients if at.trunk is None else at.gradients @ at.trunk
-        v = w @ g
-        n = lengths(g)
-        if v @ v <= max(TINY * (abs(w) @ n), TINY**1.5 * n.max()) ** 2:
+        v, n = w @ g, lengths(g)
+        if v @ v <= max(TINY * (abs(w) @ n), TINY**2 * n.max()) ** 2:
             v = np.zeros_like(v)
         return Answer(at, g, w, v)
 
     def _weights(self, at: Point, order: list[int]) -> Array:
         step, memory = self._step(len(order))
+        if at.past is not None:
+            memory = self._learned(at.past, order)
         step.memory.update({name: put_back(step.memory.get(name), part) for name, part in memory.items()})
         if self.draws:
             step.memory["rng"] = _InOrder(*order)
-        if at.past:
-            self._live(step, at)
         found = step.weigh(at.losses) if isinstance(step, LossWeighted) else step.weigh(  # type: ignore[attr-defined]
             at.gradients @ at.gradients.T, at.losses
         )
@@ -138,22 +148,21 @@ class Rule:
             self._steps[K] = step, memory
         return self._steps[K]
 
-    def _live(self, step: Step, at: Point) -> None:
-        """The past's steps, ten to an epoch."""
-        lines, K = step.model, len(at.losses)
-        assert isinstance(lines, _Lines)
-        if at.past == "together" and K in self._pasts:
-            step.memory.update({name: put_back(step.memory[name], part) for name, part in self._pasts[K][0].items()})
-            return
-        lines.begin(np.eye(K)[[0] * K] if at.past == "together" else at.gradients, at.losses)
-        for number in range(STEPS):
-            step()
-            if number % 10 == 9:
-                getattr(step, "end_epoch", lambda: None)()
-        for name in [name for name in step.memory if is_optimizers(name)]:
-            del step.memory[name]
-        if at.past == "together":
-            self._pasts[K] = [{name: kept(part) for name, part in step.memory.items() if name != "rng"}]
+    def _learned(self, past: Point, order: list[int]) -> dict[str, Any]:
+        """What the memory is after the past's steps."""
+        key = past.gradients.tobytes(), past.losses.tobytes(), *order
+        if key not in self._pasts:
+            lines = _Lines(len(order))
+            step = self.make(lines, SGD(lr=RATE))
+            if self.draws:
+                step.memory["rng"] = _InOrder(*order)
+            lines.begin(past.gradients, past.losses)
+            for number in range(STEPS):
+                step()
+                if 2 * number + 2 in (STEPS, 2 * STEPS):
+                    step.end_epoch()
+            self._pasts[key] = {name: kept(step.memory[name]) for name in self._step(len(order))[1]}
+        return self._pasts[key]
 
     def _reads_losses(self) -> bool:
         J = np.eye(2)

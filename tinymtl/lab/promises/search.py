@@ -9,23 +9,26 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tinymtl.backend import Array
 from tinymtl.hull import min_norm
 from tinymtl.lab.promises.properties import PROPERTIES, Property, Seen
-from tinymtl.lab.promises.rules import Answer, Point, Rule, lengths
+from tinymtl.lab.promises.rules import TINY, Answer, Point, Rule, lengths
 
 Size = tuple[int, int, int]
 
 #: Tasks, coordinates, and the largest entry of the gradients: all of them, up to turns and the tasks' order.
 GRIDS = ((2, 2, 1), (2, 2, 2), (2, 2, 3), (3, 2, 1), (3, 2, 2), (3, 3, 1), (4, 2, 1))
 LOSSES = ((1, 1, 1, 1), (1, 2, 3, 4), (4, 3, 2, 1))
-TRUNKS = ([[1, 0], [0, 1]], [[1, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 0], [2, 1]], [[1, 0], [-2, 1]], [[2, 0], [0, 1]])
+TRUNKS: Sequence[Any] = (
+    [[1, 0], [0, 1]], [[1, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 0], [2, 1]], [[1, 0], [-2, 1]], [[2, 0], [0, 1]]
+)  # fmt: skip
 ROUNDED = 1e-5  #: Of a singular value between this part of the largest and 0, its square is a matter of rounding.
 FINDS = 5  #: So many violations among the draws are made smaller, to keep the smallest.
-CLIMBS, MOVES = 4, 150  #: From how many of the best draws a climb starts, and how many moves each tries.
+CLIMBS, MOVES = 4, 150  #: From how many of the best points a climb starts, and how many moves each tries at most.
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,11 @@ def search(
                     found[name].append(smaller(rule, name, seen))
                 else:
                     weak.setdefault(name, seen)
-            elif seen is not None and not at.past and not found[name]:
+            elif seen is not None and not found[name]:
                 best[name] = sorted([*best[name], (-round(seen.excess, 6), number, at)])[:CLIMBS]
     for name in names:
         for _, _, at in best[name] if not found[name] else []:
-            seen = climb(rule, name, at, seed)
+            seen = climb(rule, name, at, min(draws, MOVES), seed)
             if seen is not None:
                 found[name].append(smaller(rule, name, seen))
     smallest = {name: min(seen, key=lambda one: size(one.answers[0].at)) for name, seen in found.items() if seen}
@@ -166,20 +169,37 @@ def _plain(numbers: tuple[int, ...]) -> tuple:
 
 
 def small(rule: Rule, sizes: Sequence[Size]) -> Iterator[Point]:
-    """The small points, of all sizes in turn: with every vector of losses, trunk and past that matter."""
-    for K, n, largest in sizes:
-        fades = next((J for J in grid(K, n, largest) if (J @ J.sum(0)).min() < 0.0 < min_norm(J).squared_norm), None)
-        for number, J in enumerate(grid(K, n, largest)):
-            if largest > 1 and np.abs(J).max() < largest:
-                continue
-            for L in LOSSES[: 3 if rule.reads_losses else 1]:
-                for trunk in TRUNKS[: 6 if rule.at_z and n == 2 else 1]:
-                    at = Point(J, np.array(L[:K], dtype=float), np.array(trunk, dtype=float) if rule.at_z else None)
-                    if trunk is TRUNKS[0] and n != 2:
-                        at = replace(at, trunk=np.eye(n) if rule.at_z else None)
-                    yield at
-                    if rule.remembers and K == 2 and (number < 3 or J is fades):
-                        yield replace(at, past="same")
+    """The small points with every vector of losses and trunk that matter; for two tasks then with every past."""
+    for K in (2, 3, 4):
+        points = [at for size in sizes if size[0] == K for at in _small(rule, *size)]
+        yield from points
+        if rule.remembers and K == 2:
+            conflicts = [at for at in points if (at.gradients @ at.gradients.sum(axis=0)).min() < 0.0]
+            telling = [at for at in conflicts if min_norm(at.gradients).squared_norm > TINY]
+            yield from (replace(at, past=at) for at in (*points[:1], *telling[:1]))
+            yield from (replace(at, past=past) for at in points for past in pasts(K))
+
+
+def _small(rule: Rule, K: int, n: int, largest: int) -> Iterator[Point]:
+    losses, trunks = LOSSES[: len(LOSSES) if rule.reads_losses else 1], TRUNKS if n == 2 else [np.eye(n)]
+    for J in grid(K, n, largest):
+        if abs(J).max() == largest:  # the others were in a smaller grid
+            for L, trunk in itertools.product(losses, trunks if rule.at_z else [None]):
+                yield Point(J, np.array(L[:K], dtype=float), None if trunk is None else np.array(trunk, dtype=float))
+
+
+@functools.cache
+def pasts(K: int) -> tuple[Point, ...]:
+    """What a strategy may remember: losses that are unequal, fall unequally, are near 0 or large; tasks that agree."""
+    unequal, one, first = np.full(K, 4.0), np.ones(K), np.arange(K) == 0
+    unequal[0] = 1.0
+    return (
+        Point(np.zeros((K, 2)), unequal),
+        Point(np.where(first, [[5.0], [0.0]], [[0.0], [1.0]]).T, np.full(K, 9.0)),
+        Point(np.array([[1.0, 0.0]] * K), one),
+        Point(np.where(first, [[100.0], [0.0]], [[0.0], [1.0]]).T, np.full(K, 1e6)),
+        Point(np.zeros((K, 2)), np.where(first, 1e-6, one)),
+    )
 
 
 # ------------------------------------------------------------ draws
@@ -199,16 +219,17 @@ def drawn(rule: Rule, draws: int, seed: int) -> Iterator[Point]:
             J[-1] = rng.choice([1, 10, 1000]) * (rng.integers(-2, 3, K - 1) @ J[:-1]) + rng.integers(-1, 2, n)
         L = rng.integers(1, 10, K).astype(float)
         trunk = rng.integers(-2, 3, (n, n)).astype(float)
-        past = "same" if rule.remembers and not rule.draws and largest < 10 and number % 10 == 0 else ""
         if J.any():
-            yield Point(J, L if rule.reads_losses else np.ones(K), trunk if rule.at_z else None, past)
+            at = Point(J, L if rule.reads_losses else np.ones(K), trunk if rule.at_z else None)
+            lives = rule.remembers and (K == 2 or not rule.draws)
+            yield replace(at, past=(None, *pasts(K))[number % 6]) if lives else at
 
 
-def climb(rule: Rule, name: str, at: Point, seed: int) -> Seen | None:
+def climb(rule: Rule, name: str, at: Point, moves: int, seed: int) -> Seen | None:
     """Change the point's numbers, keep what comes nearer to a violation; the violation, if there is one."""
     rng, holds = np.random.default_rng(seed), PROPERTIES[name]
     best = worst(rule, holds, asked(rule, at))
-    for _ in range(MOVES):
+    for _ in range(moves):
         J = at.gradients.copy()
         k, j = rng.integers(J.shape[0]), rng.integers(J.shape[1])
         kind = rng.integers(4)
@@ -250,8 +271,11 @@ def smaller(rule: Rule, name: str, seen: Seen) -> Seen:
 def simpler(at: Point) -> Iterator[Point]:
     """Points that are simpler by one change, the largest changes first."""
     J, K = at.gradients, len(at.losses)
-    if at.past:
-        yield replace(at, past="")
+    if at.past is not None:
+        yield replace(at, past=None)
+        if at.was_there:
+            yield from (replace(simple, past=simple) for simple in simpler(replace(at, past=None)))
+            return
     if K > 2:
         yield from (at.take([j for j in range(K) if j != k]) for k in range(K))
     if J.shape[1] > 2 and at.trunk is None:
