@@ -329,3 +329,18 @@ def test_targets_as_columns_are_as_good_as_vectors(strategy, stacked, network, b
     one, other = strategy(network(3, stacked=stacked)), strategy(network(3, stacked=stacked))
     np.testing.assert_array_equal(one(x, labels).losses, other(x, columns).losses)
     np.testing.assert_array_equal(one.model.vector.data, other.model.vector.data)
+
+
+def test_a_refused_step_leaves_what_an_exchanged_layer_draws():
+    """A layer without parameters may be exchanged: the undo is of the new one's generator."""
+    trunk = tm.nn.Sequential(tm.nn.Linear(3, 4), tm.nn.Dropout(0.5, rng=1))
+    model = tm.SharedBottom(trunk, [tm.Task("t", tm.nn.Linear(4, 1), tm.mse_loss)])
+    x, targets = np.random.default_rng(0).normal(size=(8, 3)), {"t": np.zeros((8, 1))}
+    step = tm.Averaged(model, tm.SGD(0.1))
+    model.trunk.layers[1] = layer = tm.nn.Dropout(0.3, rng=7)
+    step(x, targets)
+    (generator,) = layer.generators()
+    before = generator.bit_generator.state
+    with pytest.raises(FloatingPointError):
+        step(np.where(x > 1, np.nan, x), targets)
+    assert generator.bit_generator.state == before

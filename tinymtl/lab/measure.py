@@ -15,6 +15,7 @@ from tinymtl.nn.shared_bottom import BeforeForward, SharedBottom
 
 def generators(model: SharedBottom) -> list[np.random.Generator]:
     """The random generators inside a model (those that draw dropout masks), trunk first, then head by head."""
+    model.find_state()
     return model.generators
 
 

@@ -87,8 +87,10 @@ class BeforeForward:
     def __init__(self, model: SharedBottom):
         self.model = model
         self.passes = model.passes.now()
-        self.generators = [(g, g.bit_generator.state) for g in model.generators] if model.generators else ()
-        self.buffers = [(b, b.data.copy()) for b in model.buffers.values()] if model.buffers else ()
+        if model.generators or model.buffers:
+            model.find_state()
+        self.generators = [(g, g.bit_generator.state) for g in model.generators]
+        self.buffers = [(b, b.data.copy()) for b in model.buffers.values()]
 
     def restore(self) -> None:
         """Put them back."""
@@ -169,11 +171,15 @@ class SharedBottom:
         )
         self.frozen: list[slice] = []
         self._known = self.heads.leaves.union(parameters)
+        self.find_state()
+        for buffer in self.buffers.values():
+            buffer.to(self.vector.dtype, device_of(self.vector.data))
+
+    def find_state(self) -> None:
+        """Find the modules' random generators and buffers, again if a module may have been exchanged."""
         self.generators = [g for _, module in self._modules() for g in module.generators()]
         #: What the modules keep but do not learn, by path: "trunk/layers.1.running_mean".
         self.buffers = {f"{name}/{path}": b for name, module in self._modules() for path, b in held(module, Buffer)}
-        for buffer in self.buffers.values():
-            buffer.to(self.vector.dtype, device_of(self.vector.data))
 
     def _modules(self) -> list[tuple[str, Module]]:
         return [("trunk", self.trunk), *((f"heads/{task.name}", task.head) for task in self.tasks)]
@@ -366,6 +372,7 @@ class SharedBottom:
             own.data = to_device(np.array(to_host(state[key]), own.data.dtype), device_of(own.data))
 
     def _kept(self) -> dict[str, Parameter | Buffer]:
+        self.find_state()
         return dict(self._named()) | self.buffers
 
     def _named(self) -> list[tuple[str, Parameter]]:
