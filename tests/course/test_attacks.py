@@ -408,6 +408,19 @@ def test_nothing_outlives_a_killed_grader(isolated):
     pytest.fail("the notebook's process is still there")
 
 
+def test_a_grandchild_that_floods_the_pipe_is_not_waited_for(notebook, tmp_path):
+    """Without bubblewrap it outlives its parent; it would write for a minute."""
+    code = call(
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    begun = time.time()\n"
+        "    while time.time() < begun + 60: os.write(4, b'x' * 1000)\n    os._exit(0)\ntime.sleep(9)"
+    )
+    (tmp_path / "ana.ipynb").write_text(json.dumps(notebook("A2", {"two_tasks": code})))
+    (ana,) = grade_anywhere("A2", [tmp_path], isolation="none", limits=QUICK)
+    assert ana.points == 15
+    os.kill(int((tmp_path / "pid").read_text()), 9)  # it is still there
+
+
 def test_time_that_a_process_waits_for_a_processor_does_not_count(notebook, tmp_path, grade):
     """An answer that takes 0.6 s of a limit of 1 s, eight at once on a machine that is busy besides: all count."""
     slow = "import time\n" + "\n".join([

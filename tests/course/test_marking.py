@@ -8,6 +8,7 @@ from tinymtl.course.marking import Key
 from tinymtl.course.question import Case, Formula, Mistake, Part, Question, Remote, Reply
 from tinymtl.course.replies import evaluate, raised
 from tinymtl.course.topic import variables
+from tinymtl.course.worker.values import Unordered
 
 SEEDS = (0, 1)
 QUESTIONS = [(assignment, question) for assignment in ASSIGNMENTS.values() for question in assignment.questions]
@@ -109,6 +110,24 @@ def test_every_named_mistake_loses_points_and_is_named(assignment, question, see
 @pytest.mark.parametrize(("assignment", "question"), QUESTIONS, ids=names)
 def test_nothing_earns_nothing(assignment, question):
     assert points(assignment.name, question.name, {}) == 0
+
+
+ODD = [
+    None, True, -1, 10**400, float("nan"), float("inf"), -1e308, "", "1/0", "1e999", "\ud800", [], {}, [[1], [2, 3]],
+    [float("inf")] * 3, [10**400], [None, 2.0], (1,), Unordered([1, 2]), [Unordered([1])], {"a": {}},
+    np.zeros(0), np.zeros((1,) * 16), np.full(2, np.inf), np.array([True]), np.array(2**62), [np.zeros(3), np.eye(2)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("assignment", "question"), QUESTIONS, ids=names)
+def test_no_answer_is_too_odd_to_be_marked(assignment, question):
+    """As every reply, and as one among right ones."""
+    key = Key.make(question, assignment.draw(question, 0))
+    for odd in ODD:
+        assert key.mark([[Reply(odd) for _ in group] for group in key.cases]).hint
+        for i in range(len(key.right)):
+            replies = [[Reply(odd), *group[1:]] if k == i else group for k, group in enumerate(key.right)]
+            assert isinstance(key.mark(replies).hint, str)
 
 
 @pytest.mark.parametrize(

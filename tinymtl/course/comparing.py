@@ -118,6 +118,8 @@ def described(value: Any) -> str:
         return amount(found.shape) if found.size else "an empty list"
     if isinstance(value, Unordered):
         return "a set, which has no order"
+    if isinstance(value, int):
+        return "a number beyond every float"
     return "a dict" if isinstance(value, dict) else f"a list of {len(value)} items"
 
 

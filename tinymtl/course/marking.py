@@ -109,6 +109,7 @@ class Key:
         named = zip((part.name for part in self.question.parts), said, strict=True)
         return Mark(points, held, said, grouped([pair for pair in named if pair[1]]))
 
+    @np.errstate(over="ignore", invalid="ignore")  # a student's numbers may be as large as they like
     def findings(self, replies: list[list[Reply]], own: dict[str, Any] | None = None) -> list[Finding]:
         """What is found about every part, in order.
 

@@ -271,7 +271,8 @@ def _relative(rule: Callable[..., Any]) -> Callable[..., Any]:
 def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
     """Gradients, weights and a tolerance around which the verdict turns; `scales` multiply all gradients.
 
-    A third of the verdicts is decided by a few per cent, and no two rules of `_RELATIVE` agree in all cases.
+    A third of the verdicts is decided by a few per cent, and no two rules of `_RELATIVE` agree in all cases; with
+    several scales, no two mistakes at all.
     """
 
     def one(rng: Rng, scale: float, factor: float) -> Case:
@@ -287,16 +288,19 @@ def _stationarity(scales: tuple[float, ...]) -> Callable[[Rng], list[Case]]:
         tolerance = factor * float(norm(weights @ gradients)) / _lengths(gradients).max()
         return Case("is_stationary", (gradients * scale, weights, tolerance))
 
+    def verdicts(rule: Callable[..., Any], cases: list[Case]) -> tuple[bool, ...]:
+        return tuple(bool(rule(*case.arguments)) for case in cases)  # type: ignore[misc]
+
     def draw(rng: Rng) -> list[Case]:
         while True:
             factors = [(1 + rng.uniform(0.02, 0.1)) ** sign for sign in (-1, 1) for _ in range(5)]
             factors += [float(np.exp(rng.uniform(-1.6, 1.6))) for _ in range(20)]
             cases = [one(rng, float(rng.choice(scales)), factor) for factor in rng.permutation(factors).tolist()]
-            verdicts = {
-                tuple(bool(rule(*case.arguments)) for case in cases)  # type: ignore[misc]
-                for rule in (is_stationary, *_RELATIVE)
-            }
-            if len(verdicts) == 1 + len(_RELATIVE) and all(0 < sum(one) < len(one) for one in verdicts):
+            found = {verdicts(rule, cases) for rule in (is_stationary, *_RELATIVE)}
+            if len(found) < 1 + len(_RELATIVE) or not all(0 < sum(one) < len(one) for one in found):
+                continue
+            named = {(verdicts(one.model, cases), one.hint) for one in QUESTIONS["stationary"].mistakes}
+            if len(scales) == 1 or len(dict(named)) == len(named):
                 return cases
 
     return draw

@@ -125,8 +125,9 @@ class Worker:
         """End the process and whatever it started, and remove its scratch directory."""
         end(self.started, self.isolation)
         self.outbox.put(None)
+        last = time.monotonic() + 1.0
         with contextlib.suppress(queue.Empty):  # let the reader go on to the end; a grandchild may keep the pipe open
-            while self.inbox.get(timeout=1.0):
+            while self.inbox.get(timeout=1.0) and time.monotonic() < last:
                 pass
         if self.process.stderr is not None:
             self.process.stderr.close()
