@@ -174,7 +174,7 @@ def run(request, tmp_path_factory, notebook, no_bubblewrap):
 
 def test_everybody_gets_a_row(run):
     found, out, isolation = run
-    rows = {row["student"]: row for row in csv.DictReader((out / "g.csv").open(encoding="utf-8"))}
+    rows = {row["student"]: row for row in csv.DictReader((out / "g.csv").open(encoding="utf-8-sig"))}
     files = len([name for name in out.parent.iterdir() if name.suffix == ".ipynb"])
     assert len(rows) == len(found) == files == len(list((out / "json").iterdir()))
     assert len(list((out / "html").iterdir())) == files
@@ -199,9 +199,9 @@ def test_the_other_answers_of_an_attacker_count_where_they_can(run):
 
 def test_nothing_reaches_a_terminal_or_a_spreadsheet(run):
     found, out, _ = run
-    text = (out / "g.csv").read_text(encoding="utf-8")
+    text = (out / "g.csv").read_text(encoding="utf-8-sig")
     assert all(letter.isprintable() or letter == "\n" for letter in text)
-    for row in csv.reader((out / "g.csv").open(encoding="utf-8")):
+    for row in csv.reader((out / "g.csv").open(encoding="utf-8-sig")):
         assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row)
     for path in out.rglob("*.*"):
         if path.suffix in (".html", ".json"):
@@ -454,7 +454,7 @@ def test_a_run_that_was_cut_off_goes_on(notebook, tmp_path, grade, monkeypatch):
     (tmp_path / "s0.ipynb").write_text(json.dumps(notebook("A2", blank=True)))  # handed in again
     grade("A2", [tmp_path], csv=tmp_path / "again.csv", replies=tmp_path / "kept", resume=True)
     assert sorted(asked) == ["s0", "s2", "s3"]
-    rows = [row["automatic"] for row in csv.DictReader((tmp_path / "again.csv").open())]
+    rows = [row["automatic"] for row in csv.DictReader((tmp_path / "again.csv").open(encoding="utf-8-sig"))]
     assert rows == ["0", "0", "21", "21"]
 
 
@@ -468,12 +468,12 @@ def test_what_there_is_at_any_time_is_whole(notebook, tmp_path, grade, isolated)
     seen = set()
     while job.is_alive():
         if (tmp_path / "g.csv").exists():
-            rows = list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8")))
+            rows = list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8-sig")))
             assert all(row["automatic"] == "21" for row in rows if row["student"] != "t")
             seen.add(len(rows))
         time.sleep(0.02)
     job.join()
-    assert seen & {1, 2, 3} and len(list(csv.DictReader((tmp_path / "g.csv").open()))) == 4
+    assert seen & {1, 2, 3} and len(list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8-sig")))) == 4
 
 
 def test_a_link_is_not_a_submission(notebook, tmp_path, grade):

@@ -37,8 +37,9 @@ def test_grade_writes_what_it_was_asked_for_and_says_a_line_per_student(submit, 
     )  # fmt: skip
     assert code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["ana", "22"] and lines[1].startswith("ben") and "not answered yet" in lines[1]
-    assert [row["automatic"] for row in csv.DictReader((out / "g.csv").open(encoding="utf-8"))] == ["22", "0"]
+    assert lines[0].split() == ["ana", "22", "of", "22"]
+    assert lines[1].startswith("ben") and "not answered yet" in lines[1]
+    assert [row["automatic"] for row in csv.DictReader((out / "g.csv").open(encoding="utf-8-sig"))] == ["22", "0"]
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
         "ana.html", "ana.json", "ana.json", "ben.html", "ben.json", "ben.json", "g.csv",
     ]  # fmt: skip
@@ -96,7 +97,7 @@ def test_collecting_and_marking_can_be_two_steps(submit, tmp_path, capsys, walls
     assert run("grade", "A3", "--replies", tmp_path / "replies", "--csv", tmp_path / "two.csv") == 0
     two = capsys.readouterr().out
     assert run("grade", "A3", tmp_path / "*.ipynb", "--csv", tmp_path / "one.csv", *walls) == 0
-    assert two == capsys.readouterr().out and two.splitlines()[0].split() == ["ana", "22"]
+    assert two == capsys.readouterr().out and two.splitlines()[0].split() == ["ana", "22", "of", "22"]
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 

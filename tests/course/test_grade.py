@@ -112,7 +112,7 @@ def test_every_file_has_what_it_should(submit, tmp_path, grade):
         feedback=tmp_path / "html",
         seed=41,
     )
-    rows = list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8-sig")))
     assert list(rows[0]) == [
         "student", "file", "two_tasks", "k_tasks", "stationary", "worksheet", "explain",
         "automatic", "automatic_max", "manual_max", "days_late", "deduction", "total", "note",
@@ -171,7 +171,7 @@ def test_no_page_shows_hidden_inputs_or_answers(submit, tmp_path, grade):
     """No number of the drawn inputs, and none of the references' answers, is on the page of a wrong submission."""
     wrong = "def two_task_weight(g1, g2):\n    print(g1, g2)\n    raise ValueError(f'{g1} {g2}')"
     grade("A2", [submit("ana", "A2", {"two_tasks": wrong})], feedback=tmp_path, csv=tmp_path / "g.csv", seed=8)
-    shown = (tmp_path / "ana.html").read_text(encoding="utf-8") + (tmp_path / "g.csv").read_text(encoding="utf-8")
+    shown = (tmp_path / "ana.html").read_text(encoding="utf-8") + (tmp_path / "g.csv").read_text(encoding="utf-8-sig")
     assert "two_task_weight raised ValueError" in shown
     for group in ASSIGNMENTS["A2"].draw(ASSIGNMENTS["A2"].question("two_tasks"), 8):
         for case in group:
@@ -225,7 +225,7 @@ def test_a_malformed_file_has_its_line(malformed, name):
     found, place = malformed
     assert found[name].points == 0
     assert MALFORMED[name][1] in found[name].note
-    rows = {row["student"]: row for row in csv.DictReader((place / "g.csv").open(encoding="utf-8"))}
+    rows = {row["student"]: row for row in csv.DictReader((place / "g.csv").open(encoding="utf-8-sig"))}
     assert rows[name]["automatic"] == "0" and MALFORMED[name][1] in rows[name]["note"]
     assert "could not be graded" in (place / "html" / f"{name}.html").read_text(encoding="utf-8")
 
@@ -242,7 +242,7 @@ def test_the_others_are_graded_as_ever(malformed):
     assert found["a_directory"].note == "a directory, not a notebook"
     assert found["huge"].note.startswith("larger than 20 MB")
     assert "SyntaxError" in found["broken_code"].note
-    rows = list(csv.reader((place / "g.csv").open(encoding="utf-8")))
+    rows = list(csv.reader((place / "g.csv").open(encoding="utf-8-sig")))
     assert len(rows) == 1 + len(MALFORMED) + len(STRANGE) + 4
     assert ["cmd_calc_A1", "'=cmd|calc!A1.ipynb"] in [row[:2] for row in rows]
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
@@ -319,3 +319,30 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_lost(submit
         grade("A1", [submit("ana", "A1", blank=True)], csv=tmp_path / "file" / "g.csv")
     assert old.read_text() == "the old table"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+DRAWN = """
+%matplotlib inline
+import IPython
+from IPython.display import HTML, display
+fig, (left, middle, right) = plt.subplots(1, 3)
+n, bins, patches = plt.hist([1, 2, 3])
+line, = left.plot([1, 2], label=f"{n.sum():.2f}")
+left.set_ylim(0, left.get_ylim()[1] * 1.05)
+for bar in middle.bar([0, 1], [2, 3]):
+    middle.text(bar.get_x() + bar.get_width() / 2, bar.get_height(), f"{bar.get_height():.2f}")
+display(fig, HTML("<b>a figure</b>"))
+get_ipython().run_line_magic("config", "InlineBackend.figure_format = 'retina'")
+plt.savefig("figure.png")
+plt.show()
+"""
+
+
+def test_students_draw_as_in_jupyter(notebook, tmp_path, grade):
+    """With real Matplotlib, after an import of IPython too, which is a stand-in that Matplotlib asks questions."""
+    made = notebook("A4")
+    (cell,) = [one for one in made["cells"] if "def figure_data" in one["source"] and one["cell_type"] == "code"]
+    cell["source"] += DRAWN
+    (tmp_path / "ana.ipynb").write_text(json.dumps(made))
+    (found,) = grade("A4", [tmp_path])
+    assert (found.points, found.note) == (14, "")

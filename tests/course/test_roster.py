@@ -28,7 +28,7 @@ Participant 13,Zoë O'Hara,zoe@uni.example,No submission,,25.00,-,
 
 
 def rows(path):
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -134,6 +134,7 @@ def _grade(arguments: argparse.Namespace) -> int:
         late=_late(arguments),
         report=arguments.report,
     )
-    rows = [[one.student, f"{one.points:g}", printable(one.note, 300)] for one in grades]
-    print("\n".join(aligned(rows, left=(0, 2))))
+    most = f"of {ASSIGNMENTS[name.upper()].automatic_points:g}"
+    rows = [[one.student, f"{one.points:g}", most, printable(one.note, 300)] for one in grades]
+    print("\n".join(aligned(rows, left=(0, 3))))
     return 0

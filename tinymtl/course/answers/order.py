@@ -43,7 +43,7 @@ def order_problem(order: Any, parents: list[list[int]], root: int, *, node: str 
     ('', 'nodes are missing: those that were computed from nothing belong to the order as well')
     """
     found = numbers(order)
-    if found is None or found.ndim != 1 or not found.size or not (np.isfinite(found) & (found == np.round(found))).all():
+    if found is None or found.ndim != 1 or not found.size or not all(map(float.is_integer, found.tolist())):
         odd = (
             next((described(one) for one in order if numbers(one) is None or np.size(one) != 1), "")
             if isinstance(order, list)

@@ -55,7 +55,7 @@ class Results:
             text = page(self.assignment, grade)
             files.append((self.feedback / f"{grade.student}.html", text))
         if self.csv is not None:
-            files.append((Path(self.csv), table(self.assignment, self.grades)))
+            files.append((Path(self.csv), f"\ufeff{table(self.assignment, self.grades)}"))  # the mark that Excel needs
         for path, text in files:
             try:
                 write_text(path, text.encode(errors="replace").decode())

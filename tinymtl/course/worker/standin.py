@@ -28,6 +28,7 @@ class Silent(ModuleType):
     """
 
     __path__: list[str] = []
+    version_info = (99,)  # Matplotlib asks IPython for it, and whether `get_ipython()` gives anything
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # __wrapped__, __iter__ and so on: the questions that Python itself asks
@@ -48,6 +49,9 @@ class Silent(ModuleType):
 
     def __iter__(self) -> Iterator[Silent]:
         return iter((self, self))
+
+    def __bool__(self) -> bool:
+        return False
 
     def __enter__(self) -> Silent:
         return self
