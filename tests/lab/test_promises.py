@@ -135,10 +135,12 @@ KNOWN = [
 def test_the_search_finds_what_was_found_by_hand_or_smaller(number, strategy, property_name, known):
     rule = Rule(tm.STRATEGIES[strategy] if isinstance(strategy, str) else strategy)
     sizes, draws = page.QUICK if property_name in ELSEWHERE.get(str(strategy), {}) else (GRIDS, page.DRAWS)
-    seen = search(rule, [property_name], draws, sizes)[property_name].seen
+    found = search(rule, [property_name], draws, sizes)[property_name]
+    seen = found.seen
     assert size(seen.answers[0].at)[:3] <= known
     if isinstance(strategy, str):  # the page has what the search finds
-        assert [line for name, _, p, line in BROKEN if (name, p) == (strategy, property_name)] == [written(seen)]
+        expected = (cell(property_name, found), written(seen))
+        assert [row[1::2] for row in BROKEN if (row[0], row[2]) == (strategy, property_name)] == [expected]
 
 
 @pytest.mark.parametrize("name", [name for name in SECTIONS if name != "gradvac"])
@@ -199,6 +201,16 @@ def test_a_past_is_training():
     assert_allclose(first.weights, [1.25, 3])
     assert_allclose(later.weights, [1, 1], atol=1e-3)
     assert (rule(Point(H0, np.ones(2))).weights == first.weights).all()
+
+
+def test_what_is_weighed_at_z_is_judged_at_theta():
+    """v_Z = (1, 0), which lowers both losses at Z; g₁ = (3, 1), g₂ = (−1, −1), v = (1, 0) at θ."""
+    rule = Rule(tm.MGDAUB)
+    here = rule(Point(np.array([[1.0, 1], [1, -1]]), np.ones(2), np.array([[1.0, 0], [2, 1]])))
+    (seen,) = PROPERTIES["raises no loss"](rule, here)
+    assert seen.excess > 0.0 and seen.inequality() == "g₂·v = −1 < 0"
+    (seen,) = PROPERTIES["mean falls"](rule, here)
+    assert seen.excess < 0.0
 
 
 def test_written_lines_are_read():

@@ -22,8 +22,9 @@ class FAMO(LossWeighted):
     masks, gives δₖ = log Lₖ − log Lₖ′, and ξₖ ← ξₖ − β(zₖ(δₖ − Σ zⱼδⱼ) + γξₖ): who fell more gets less. If the
     gradients stay, and γ = 0, z comes to rest where MGDA's weights of the ∇log Lₖ are, for one backward pass.
 
-    Neither ξ nor the direction changes if a loss is multiplied by a number. Nothing keeps a loss from rising. A loss of
-    0 or less has no logarithm: before or after the update it is refused, and nothing has moved.
+    At a given ξ the direction does not change if a loss is multiplied by a number; but the length does, and ξ learns
+    from what a step of that length did. Nothing keeps a loss from rising. A loss of 0 or less has no logarithm: before
+    or after the update it is refused, and nothing has moved.
 
     The authors' code moves ξ by Adam (`rule="adam"`), draws new masks for the second forward, and clips ‖v‖ at 1, as
     a rule with `clip_norm=1.0` does; LibMTL has γ = 0.001.
