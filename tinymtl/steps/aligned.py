@@ -72,11 +72,25 @@ class AlignedMTL(GradientWeighted):
 
     def weigh(self, G: Array, L: Array) -> Alignment:
         """σ V Λ^(−1/2) Vᵀw."""
-        eigenvalues, V = np.linalg.eigh(G)
-        kept = eigenvalues > len(G) * np.finfo(self.model.vector.dtype).eps * eigenvalues[-1]
+        V, singular = _singular(G)
+        kept = singular**2 > len(G) * np.finfo(self.model.vector.dtype).eps * singular.max() ** 2
         if not kept.any():
             return Alignment(np.zeros(len(G)), 0)
-        singular, V = np.sqrt(eigenvalues[kept]), V[:, kept]
-        sigma = {"min": singular[0], "median": np.median(singular), "rmse": np.sqrt((singular**2).mean())}[self.scale]
+        singular, V = singular[kept], V[:, kept]
+        rmse = np.sqrt((singular**2).mean())
+        sigma = {"min": singular.min(), "median": np.median(singular), "rmse": rmse}[self.scale]
         w = np.full(len(G), 1 / len(G)) if self.weights is None else self.weights[self.group]
         return Alignment(V @ (w @ V * (sigma / singular)), int(kept.sum()))
+
+
+def _singular(G: Array) -> tuple[Array, Array]:
+    """The matrix V (K, K) and the singular values σ (K,) of gradients with G = V diag(σ²) Vᵀ.
+
+    From G's Cholesky factor if it has one: eigenvalues of G keep half the digits of a small σ.
+    """
+    try:
+        V, singular, _ = np.linalg.svd(np.linalg.cholesky(G))
+    except np.linalg.LinAlgError:  # dependent gradients
+        eigenvalues, V = np.linalg.eigh(G)
+        singular = np.sqrt(np.maximum(eigenvalues, 0.0))
+    return V, singular
