@@ -12,6 +12,7 @@ from tests.benchmark.gpu import gpu_rows
 from tests.benchmark.min_norm_table import solver_rows
 from tests.benchmark.scaling import ScalingRow, scaling_rows
 from tests.benchmark.sides import AGAINST, FLOOR, SIDES, missing
+from tests.benchmark.strategies import strategy_rows
 from tests.benchmark.timing import Row, time_sides
 from tests.benchmark.worker import CLOCKS, Worker, in_fresh_process
 from tests.benchmark.workloads import STRATEGIES, WORKLOADS
@@ -45,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--memory", action="store_true", help="peak memory instead of times")
     options.add_argument(
         "--scaling", action="store_true", help="the strategies' cost for 2 to 40 tasks instead"
+    )
+    options.add_argument(
+        "--costs", action="store_true", help="every strategy's cost for 2, 10 and 40 tasks, beside TorchJD's, instead"
     )
     options.add_argument("--imports", action="store_true", help="import times instead of step times")
     options.add_argument(
@@ -96,6 +100,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.scaling:
         measure_scaling(arguments, sides)
         return
+    if arguments.costs:
+        measure_costs(arguments, sides)
+        return
     if arguments.against is not None:
         sides = [FLOOR, "tinymtl", AGAINST, *(name for name in sides if name not in (FLOOR, "tinymtl"))]
     if SOLVERS in workloads:
@@ -110,7 +117,7 @@ def check_against(arguments: argparse.Namespace) -> None:
     """Refuse a folder without a tinymtl, and what is not timed round by round."""
     if not (arguments.against / "tinymtl" / "__init__.py").is_file():
         raise Refused(f"--against {arguments.against}: there is no tinymtl/__init__.py; name a checkout's folder")
-    for option in ("memory", "scaling", "imports"):
+    for option in ("memory", "scaling", "costs", "imports"):
         if getattr(arguments, option):
             raise Refused(f"--against compares the times of steps and solvers: leave out --{option}")
     if arguments.device == "cuda":
@@ -133,6 +140,14 @@ def measure_scaling(arguments: argparse.Namespace, sides: list[str]) -> None:
     save(arguments.out, "scaling.csv", rows)
     if arguments.out is not None:
         report.write(arguments.out / "scaling.png", report.scaling_picture(rows))
+
+
+def measure_costs(arguments: argparse.Namespace, sides: list[str]) -> None:
+    """Every strategy of the registry, beside TorchJD's if that is among the sides."""
+    settings = (arguments.rounds, arguments.seconds, arguments.clock, "torchjd" in sides)
+    rows = in_fresh_process(strategy_rows, arguments.threads, *settings)
+    print(report.strategy_table(rows))
+    save(arguments.out, "costs.csv", rows)
 
 
 def measure_gpu(arguments: argparse.Namespace) -> None:

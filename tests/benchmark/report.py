@@ -14,6 +14,7 @@ from tests.benchmark.gpu import GpuRow
 from tests.benchmark.min_norm_table import SolverRow
 from tests.benchmark.scaling import ScalingRow
 from tests.benchmark.sides import AGAINST, FLOOR, SIDES
+from tests.benchmark.strategies import StrategyRow
 from tests.benchmark.timing import Row
 from tinymtl import files
 from tinymtl.text import ruled
@@ -123,6 +124,22 @@ def scaling_table(rows: Sequence[ScalingRow]) -> str:
         cells = [found.get((side, strategy, size, tasks)) for tasks in sizes]
         lines.append([name, *("–" if row is None else three_digits(row.ratio) for row in cells)])
     return ruled([["cost / averaged", *(f"K = {k}" for k in sizes)], *lines])
+
+
+def strategy_table(rows: Sequence[StrategyRow]) -> str:
+    """A line per strategy and K: passes, time, the ratio to its template's plainest step, and TorchJD's to it."""
+    lines = [
+        [
+            f"K = {row.tasks}",
+            f"{row.strategy} {row.at}".rstrip(),
+            row.passes,
+            f"{row.milliseconds:.2f}",
+            f"{row.ratio:.3f} of {row.of}",
+            "–" if math.isnan(row.torchjd) else f"{row.torchjd:.2f}",
+        ]
+        for row in rows
+    ]
+    return ruled([["", "strategy", "passes", "ms", "cost", "torchjd / it"], *lines])
 
 
 def csv_text(rows: Sequence[Any]) -> str:

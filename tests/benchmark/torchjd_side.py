@@ -56,6 +56,13 @@ def build(workload: Workload, strategy: str, optimizer: str) -> tuple[Step, Call
         raise Unsupported
     if workload.kind == "quadratics":
         return quadratic_step(workload, strategy)
+    return step_with(aggregator(strategy), workload, optimizer, strategy)
+
+
+def step_with(
+    combine: Any, workload: Workload, optimizer: str, strategy: str = ""
+) -> tuple[Step, Callable[[], Arrays]]:
+    """The step that combines the trunk's gradients by an aggregator: at Z for "mgda-ub", else at θ."""
     import torch
     from torchjd.autojac import jac_to_grad, mtl_backward
 
@@ -64,7 +71,6 @@ def build(workload: Workload, strategy: str, optimizer: str) -> tuple[Step, Call
     heads = [tensor for head in network.heads for tensor in head]
     tensors = network.trunk + heads
     update = network._rule(tensors)
-    combine = aggregator(strategy)
 
     def step() -> Any:
         for tensor in tensors:
