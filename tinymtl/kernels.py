@@ -18,7 +18,10 @@ the two.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import starmap
+from operator import call
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,26 @@ THREADS = 256
 #: Every fused operation by name: the NumPy twin of the kernel.
 TWINS: dict[str, Callable[..., None]] = {}
 
+Call = tuple[Any, ...]  #: (function, its arguments …)
+
+
+def at_once(calls: Iterable[Call]) -> None:
+    """Make the calls, of functions written in C, with no moment in between at which a Ctrl-C could come.
+
+    Python looks for signals between its own instructions alone, and here all calls are one of them. What a call
+    itself raises does not keep the others from being made: NumPy has written a result before it says that the number
+    is too large.
+
+    >>> at_once([(setattr, at_once, "x", 1), (print, "done")])
+    done
+    """
+    left = iter(calls)
+    try:
+        deque(starmap(call, left), 0)
+    except BaseException:
+        at_once(left)
+        raise
+
 
 def fused(twin: Callable[..., None]) -> Callable[..., None]:
     """Make `twin`, which writes its results into its arguments, run as the kernel of its name on a GPU."""
@@ -40,9 +63,23 @@ def fused(twin: Callable[..., None]) -> Callable[..., None]:
         if isinstance(first, np.ndarray):
             twin(first, *rest)
         else:
-            _launch(twin.__name__, first, *rest)
+            at_once(_launch_of(twin.__name__, first, *rest))
 
     return run
+
+
+def fused_later(plan: Callable[..., list[Call]]) -> Callable[..., list[Call]]:
+    """Like `fused` for an operation that is part of a larger change: it returns the calls that make it, for `at_once`.
+
+    `plan` returns those of NumPy functions; on a GPU it is the one call that launches the kernel of its name.
+    """
+    TWINS[plan.__name__] = lambda *arguments: at_once(plan(*arguments))
+
+    @functools.wraps(plan)
+    def calls(first: Any, *rest: Any) -> list[Call]:
+        return plan(first, *rest) if isinstance(first, np.ndarray) else _launch_of(plan.__name__, first, *rest)
+
+    return calls
 
 
 def source(dtype: np.dtype[Any]) -> str:
@@ -60,7 +97,8 @@ def _module(cupy: Any, dtype: np.dtype[Any]) -> Any:
     return cupy.RawModule(code=source(dtype))  # compiled once and kept in CuPy's cache on disk
 
 
-def _launch(name: str, first: Any, *rest: Any) -> None:
+def _launch_of(name: str, first: Any, *rest: Any) -> list[Call]:
+    """The call that launches a kernel; none for arrays without elements."""
     cupy, real = array_module(first), first.dtype.type
     arguments: list[Any] = []
     for value in (first, *rest):
@@ -73,5 +111,4 @@ def _launch(name: str, first: Any, *rest: Any) -> None:
                 raise ValueError(f"kernel {name!r}: arrays must be contiguous and of one dtype, {first.dtype}")
             arguments += [value, np.int64(value.size)]
     blocks = (first.size + THREADS - 1) // THREADS
-    if blocks:
-        _module(cupy, first.dtype).get_function(name)((blocks,), (THREADS,), tuple(arguments))
+    return [(_module(cupy, first.dtype).get_function(name), (blocks,), (THREADS,), tuple(arguments))] if blocks else []

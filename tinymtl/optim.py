@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from operator import isub
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ from tinymtl.autodiff import Tensor
 from tinymtl.autodiff.tensor import clock
 from tinymtl.backend import Array, array_module
 from tinymtl.checks import shown
-from tinymtl.kernels import fused
+from tinymtl.kernels import Call, at_once, fused_later
 
 #: A learning rate: a number, or a function of the update's number t = 1, 2, … that returns one.
 Rate = float | Callable[[int], float]
@@ -118,13 +119,15 @@ class SGD:
         lr = rate_at(self.lr, memory.t + 1) if callable(self.lr) else self.lr
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
-        memory.t += 1
+        calls: list[Call] = [(setattr, memory, "t", memory.t + 1)]
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
             p, parameter.tick = parameter.data, next(clock)
             if self.momentum:
-                sgd(p, g, memory.velocity[i], lr, self.momentum, self.weight_decay)
+                calls += sgd(p, g, memory.velocity[i], lr, self.momentum, self.weight_decay)
             else:
-                p -= lr * (g + self.weight_decay * p if self.weight_decay else g)
+                change = lr * (g + self.weight_decay * p if self.weight_decay else g)
+                calls.append((isub, p, change))
+        at_once(calls)
 
     def __repr__(self) -> str:
         return _repr(self, momentum=self.momentum, weight_decay=self.weight_decay)
@@ -190,15 +193,17 @@ class Adam:
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm)
         _check_squares(gradients)
-        memory.t += 1
+        t = memory.t + 1
         beta1, beta2 = self.betas
-        step_size = lr / (1.0 - beta1**memory.t)
-        correction = 1.0 / math.sqrt(1.0 - beta2**memory.t)
+        step_size = lr / (1.0 - beta1**t)
+        correction = 1.0 / math.sqrt(1.0 - beta2**t)
         decay, kept = (0.0, 1.0 - lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
         betas = (beta1, beta2, 1.0 - beta1, 1.0 - beta2)
+        calls: list[Call] = [(setattr, memory, "t", t)]
         for parameter, g, m, v in zip(parameters, gradients, memory.m, memory.v, strict=True):
             parameter.tick = next(clock)
-            adam(parameter.data, g, m, v, *betas, step_size, correction, self.eps, decay, kept)
+            calls += adam(parameter.data, g, m, v, *betas, step_size, correction, self.eps, decay, kept)
+        at_once(calls)
 
     def __repr__(self) -> str:
         return _repr(self, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
@@ -293,20 +298,26 @@ RULES = (SGD, Adam, AdamW)
 RULE_MEMORIES = (SGDMemory, AdamMemory)
 
 
-# The rules on one array, in place. On a GPU each is one launch.
+# The rules on one array, in place: as the calls (function, what it is given, where to) that make the change. An update
+# makes them at once: a Ctrl-C finds parameters and memory both as they were, or both moved. On a GPU each is one
+# launch.
 
 
-@fused
-def sgd(p: Array, g: Array, v: Array, lr: float, momentum: float, weight_decay: float) -> None:
+@fused_later
+def sgd(p: Array, g: Array, v: Array, lr: float, momentum: float, weight_decay: float) -> list[Call]:
     """v ← momentum·v + g, p ← p − lr·v."""
     if weight_decay:
         g = g + weight_decay * p
-    v *= momentum
-    v += g
-    p -= lr * v
+    change = np.empty_like(p)
+    return [
+        (np.multiply, v, momentum, v),
+        (np.add, v, g, v),
+        (np.multiply, v, lr, change),
+        (np.subtract, p, change, p),
+    ]
 
 
-@fused
+@fused_later
 def adam(
     p: Array,
     g: Array,
@@ -321,29 +332,30 @@ def adam(
     eps: float,
     weight_decay: float,
     kept: float,
-) -> None:
+) -> list[Call]:
     """Both moments and the step; `step_size` is lr/(1 − β₁ᵗ), `correction` 1/√(1 − β₂ᵗ).
 
     Weight decay is added to the gradient; what decoupled decay leaves of p is `kept`.
     """
     if weight_decay:
         g = g + weight_decay * p
-    scratch = np.empty_like(p)  # not `one_minus_beta1 * g`: of a 0-d array NumPy makes a scalar
-    np.multiply(g, one_minus_beta1, out=scratch)
-    m *= beta1
-    m += scratch
-    np.multiply(g, g, out=scratch)
-    scratch *= one_minus_beta2
-    v *= beta2
-    v += scratch
-    np.sqrt(v, out=scratch)
-    scratch *= correction
-    scratch += eps
-    np.divide(m, scratch, out=scratch)
-    scratch *= step_size
-    if kept != 1.0:
-        p *= kept
-    p -= scratch
+    scratch = np.empty_like(p)
+    return [
+        (np.multiply, g, one_minus_beta1, scratch),  # m ← β₁m + (1 − β₁)g
+        (np.multiply, m, beta1, m),
+        (np.add, m, scratch, m),
+        (np.multiply, g, g, scratch),  # v ← β₂v + (1 − β₂)g²
+        (np.multiply, scratch, one_minus_beta2, scratch),
+        (np.multiply, v, beta2, v),
+        (np.add, v, scratch, v),
+        (np.sqrt, v, scratch),  # p ← kept·p − step_size · m / (√v·correction + eps)
+        (np.multiply, scratch, correction, scratch),
+        (np.add, scratch, eps, scratch),
+        (np.divide, m, scratch, scratch),
+        (np.multiply, scratch, step_size, scratch),
+        *([(np.multiply, p, kept, p)] if kept != 1.0 else []),
+        (np.subtract, p, scratch, p),
+    ]
 
 
 def _number(name: str, value: Any, below: float = math.inf) -> float:

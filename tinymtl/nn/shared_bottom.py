@@ -87,10 +87,12 @@ class BeforeForward:
     def __init__(self, model: SharedBottom):
         self.model = model
         self.passes = model.passes.now()
+        self.generators: list[tuple[np.random.Generator, Any]] = []
+        self.buffers: list[tuple[Buffer, Array]] = []
         if model.generators or model.buffers:
             model.find_state()
-        self.generators = [(g, g.bit_generator.state) for g in model.generators]
-        self.buffers = [(b, b.data.copy()) for b in model.buffers.values()]
+            self.generators = [(g, g.bit_generator.state) for g in model.generators]
+            self.buffers = [(b, b.data.copy()) for b in model.buffers.values()]
 
     def restore(self) -> None:
         """Put them back."""

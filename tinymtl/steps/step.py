@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from tinymtl.autodiff import Tensor
-from tinymtl.autodiff.recording import is_recording
+from tinymtl.autodiff.recording import is_recording, mode
 from tinymtl.backend import Array, array_module, keep_freed_memory, to_host
 from tinymtl.checks import require, shown
 from tinymtl.hull import MinNorm
@@ -178,8 +178,9 @@ class Step:
         self.memory: dict[str, Any] = {}
         #: The tasks that take part in this step, in order: all, but for those without a label in the batch.
         self.group = list(range(len(model.tasks)))
-        # what an update of ours begins, it ends: copies to go back to are made only if something may fail afterwards
-        self._copies = not self.one_update or type(optimizer) not in RULES
+        # a rule of ours makes its update at once: copies to go back to are made only if something may fail afterwards
+        ours = type(self).updates.__module__.startswith(f"{__package__}.")
+        self._copies = not (self.one_update and ours and type(optimizer) in RULES)
         self._run: _Run | None = None  # while a step runs
         keep_freed_memory()
 
@@ -194,7 +195,7 @@ class Step:
         """
         run = _Run(self)
         try:
-            for name, update in run.updates(x, targets):
+            for name, update in _undisturbed(run.updates(x, targets)):
                 yield Stage(name, update)
                 if name == "update":
                     run.done.append(update)
@@ -295,6 +296,8 @@ class Step:
                 gradients[-1][place] = 0
         rule, clipped = clipped_together(self.optimizer, gradients)
         for (memory, part, _), gradient, stays in zip(moves, clipped, inside, strict=True):
+            if self._run is not None:
+                self._run.keep(memory)
             values = self.model.vector.data[part]
             before = {path: [a[place].copy() for place in stays] for path, a in self._alike(memory, values)}
             self._update(rule, memory, part, gradient)
@@ -424,6 +427,17 @@ def require_finite_gradient(gradient: Array) -> None:
         )
 
 
+def _undisturbed(updates: Updates) -> Updates:
+    """`updates`, run as in a call of the step: NumPy says nothing of a number that is not finite, the step does."""
+    while True:
+        with np.errstate(all="ignore"):
+            try:
+                stage = next(updates)
+            except StopIteration:
+                return
+        yield stage
+
+
 def _in_training(updates: Updates) -> Updates:
     """`updates`, run in training mode; whoever asks for them keeps the mode that they are in."""
     while True:
@@ -446,6 +460,7 @@ class _Run(BeforeForward):
         self.step = step
         self.done: list[Update] = []
         self.names = list(step.memory)
+        self.t, self.recording = self._time(), mode.recording
         self.vector: Array | None = None
         self.parts: dict[str, Any] = {}
         for name, part in step.memory.items():
@@ -470,8 +485,22 @@ class _Run(BeforeForward):
             part = step.memory[memory]
             self.parts[memory] = part.copy() if isinstance(part, RULE_MEMORIES) else kept(part)
 
+    def _time(self) -> int:
+        """How many updates the memory of all parameters has seen."""
+        return getattr(self.step.memory.get("all"), "t", 0)
+
     def restore(self) -> None:
-        """Put everything back."""
+        """Put everything back; but without copies the step is done once its update is, and a Ctrl-C comes after it."""
+        try:
+            self._put_back()
+        except BaseException:  # a Ctrl-C in the middle
+            self._put_back()
+            raise
+
+    def _put_back(self) -> None:
+        mode.recording = self.recording  # a Ctrl-C just when a no_grad ends would leave it on
+        if self.vector is None and self._time() != self.t:
+            return
         super().restore()
         step, model = self.step, self.model
         if self.vector is not None:
